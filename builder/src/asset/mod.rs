@@ -1,0 +1,1 @@
+//! Boot assets from outside, opened and checked.

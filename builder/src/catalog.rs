@@ -1,0 +1,1 @@
+//! The profiles and overlays that we ship: data, parsed once.

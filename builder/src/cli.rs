@@ -1,0 +1,1 @@
+//! Flags → a verb; decides nothing.

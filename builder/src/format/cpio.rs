@@ -1,0 +1,1 @@
+//! Archives in cpio's "newc" format.

@@ -1,0 +1,1 @@
+//! GUID partition tables, written whole, on the crate `gpt`.

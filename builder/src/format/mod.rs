@@ -1,0 +1,11 @@
+//! File formats: values in, [`Blob`](crate::blob::Blob) out.
+//!
+//! Not here: Talos, paths on this machine, clocks.
+
+pub mod recorder;
+pub mod cpio;
+pub mod squashfs;
+pub mod pe;
+pub mod fat;
+pub mod gpt;
+pub mod iso9660;

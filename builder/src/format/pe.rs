@@ -1,0 +1,1 @@
+//! PE images: reading a stub's headers, appending sections, building addons.

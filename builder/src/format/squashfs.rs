@@ -1,0 +1,1 @@
+//! squashfs 4.0 images with extended attributes.

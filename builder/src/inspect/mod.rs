@@ -1,0 +1,1 @@
+//! A finished medium, read the way firmware, kernel and Talos will.

@@ -1,0 +1,1 @@
+//! Where payloads lie on a medium.

@@ -1,0 +1,3 @@
+//! The door: parse the arguments, run the verb, give its exit code.
+
+fn main() {}

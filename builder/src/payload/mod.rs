@@ -1,0 +1,1 @@
+//! Bytes that Talos reads at boot.

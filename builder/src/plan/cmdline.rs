@@ -1,0 +1,1 @@
+//! Kernel command lines by Talos' rules.

@@ -1,0 +1,1 @@
+//! Where images go: files written aside, synced, renamed.

@@ -1,0 +1,1 @@
+//! The site file: what the user wrote, every mistake at once.

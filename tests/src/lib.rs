@@ -1,0 +1,3 @@
+//! The bench: foreign tools, stand-in boot assets, machines under QEMU.
+
+pub mod tools;
