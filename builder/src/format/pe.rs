@@ -519,6 +519,22 @@ mod tests {
         assert_eq!(image.machine, Machine::Arm64);
     }
 
+    /// Talos' own `AssembleNative` (v1.15.0-alpha, commit ad8823176) gave this digest for the same
+    /// stub, sections and `SOURCE_DATE_EPOCH`.
+    #[test]
+    fn an_assembled_image_equals_that_of_talos() {
+        let stub = addon(Machine::Amd64, &[(name(".sbat"), bytes(b"sbat,1,test\n"))], 7).unwrap();
+        let sections: Vec<_> = [".osrel", ".cmdline", ".uname", ".linux", ".initrd", ".profile"]
+            .iter()
+            .zip(b'a'..)
+            .enumerate()
+            .map(|(i, (text, byte))| (name(text), bytes(&vec![byte; 1 + i * 1237])))
+            .collect();
+        let image = Image::read(&stub).unwrap().append(&sections, 1_700_000_000).unwrap();
+        let digest = crate::digest::Digest::of_blob(&image).unwrap().to_string();
+        assert_eq!(digest, "5cd6b9d13401a93960c8e8b660f2aaff7c1ab785f7143df7a15e6d255fbbf841");
+    }
+
     proptest! {
         /// A damaged image is refused or read, never a panic; what is read can be written.
         #[test]
