@@ -8,4 +8,6 @@ pub mod squashfs;
 pub mod pe;
 pub mod fat;
 pub mod gpt;
+pub mod mbr;
 pub mod iso9660;
+pub mod grub;
