@@ -35,6 +35,7 @@ pub mod digest;
 pub mod report;
 pub mod format;
 pub mod talos;
+pub mod yaml;
 pub mod catalog;
 pub mod config;
 pub mod site;
