@@ -84,7 +84,7 @@ fn what_breaks_yaml_is_refused_at_its_place() {
         (b"? [a]\n: b\n", "yaml-key", "f.yaml:1:3"),
         (b"a: &x [*x]\n", "yaml-alias", "f.yaml:1:8"),
         (b"a:\n\t- b\n", "yaml-syntax", "f.yaml:2:2"),
-        (b"a: [1, 2\n", "yaml-syntax", "f.yaml:2:1"),
+        (b"a: [1, 2\n", "yaml-syntax", "f.yaml:1:4"),
     ];
     for (bytes, code, at) in cases {
         assert_eq!(refused(bytes), (code, at.to_owned()), "{}", bytes.escape_ascii());

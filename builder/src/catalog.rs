@@ -1,1 +1,0 @@
-//! The profiles and overlays that we ship: data, parsed once.
