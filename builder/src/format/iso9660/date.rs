@@ -2,7 +2,7 @@
 //!
 //! In: seconds since 1970. Out: the 7-byte and the 17-byte form.
 //!
-//! Source: ECMA-119, 4th edition, 8.4.26.1 ("Date and Time Format") and 9.1.5 ("Recording Date and
+//! Source: ECMA-119, 2nd edition, 8.4.26.1 ("Date and Time Format") and 9.1.5 ("Recording Date and
 //! Time"), <https://ecma-international.org/publications-and-standards/standards/ecma-119/>.
 //!
 //! Not here: time zones and clocks.

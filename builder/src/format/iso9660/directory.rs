@@ -2,7 +2,7 @@
 //!
 //! In: a tree, where its files lie. Out: blocks of directory records, path tables.
 //!
-//! Source: ECMA-119, 4th edition, 6.8.1 ("Directory"), 6.9 ("Path Table"), 9.4 ("Format of a Path
+//! Source: ECMA-119, 2nd edition, 6.8.1 ("Directory"), 6.9 ("Path Table"), 9.4 ("Format of a Path
 //! Table Record"), <https://ecma-international.org/publications-and-standards/standards/ecma-119/>.
 //!
 //! Not here: how one record is written (`record`).

@@ -18,7 +18,7 @@
 //! (and leaves the first 32 KiB to partition tables) can be mounted. It ends with the contents:
 //! files that lie in the ESP are listed in it, but past the end of such a partition.
 //!
-//! Source: ECMA-119, 4th edition (ISO 9660:2023),
+//! Source: ECMA-119, 2nd edition (ISO 9660:1988),
 //! <https://ecma-international.org/publications-and-standards/standards/ecma-119/>; Rock Ridge
 //! Interchange Protocol (IEEE P1282) 1.12; El Torito Bootable CD-ROM Format Specification 1.0; UEFI
 //! Specification 2.10, 13.3.2; for the places of both volumes and the ESP the manual page of
@@ -370,8 +370,8 @@ impl Placed {
     /// If `image` is not the one that was placed, the system area is longer than
     /// [`SYSTEM_AREA_BYTES`], or the backup is longer than [`TAIL_BYTES`].
     pub fn emit(&self, image: &Image, system_area: &[u8], backup: &[u8]) -> Blob {
+        assert!(backup.len() as u64 <= TAIL_BYTES, "the backup lies after the ESP");
         let backup_at = self.end.offset() - backup.len() as u64;
-        assert!(backup_at >= self.esp.end.offset(), "the backup lies after the ESP");
         let [first, second] = self.metadata;
         let out = Builder::default()
             .bytes("system area", system_area)
@@ -524,6 +524,20 @@ mod tests {
         assert_eq!(placed.eltorito, Some(placed.files[1].start));
         assert_eq!(placed.esp, Block(512)..Block(2048));
         assert_eq!(placed.len_bytes(), (4 << 20) + TAIL_BYTES);
+    }
+
+    /// As xorriso writes it: the first volume is the whole image, the second ends at the ESP.
+    #[test]
+    fn each_volume_knows_its_size() {
+        let image = image();
+        let placed = place(&image).unwrap();
+        let out = placed.emit(&image, &[], &[]);
+        for (descriptor, want) in [(PRIMARY, placed.end.0), (SECOND_PRIMARY, 512 - 16)] {
+            let mut size = [0xa5; 8];
+            out.read_exact_at(&mut size, descriptor.offset() + 80).unwrap();
+            assert_eq!(size[..4], want.to_le_bytes());
+            assert_eq!(size[4..], want.to_be_bytes());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! In: the names of one directory. Out: for each an identifier that no other has.
 //!
-//! Source: ECMA-119, 4th edition, 7.4.1 ("d-characters"), 7.5 ("File Identifier"), 7.6 ("Directory
+//! Source: ECMA-119, 2nd edition, 7.4.1 ("d-characters"), 7.5 ("File Identifier"), 7.6 ("Directory
 //! Identifier"), 9.3 ("Order of Directory Records"), 10.2 (level 2, which bounds their lengths),
 //! <https://ecma-international.org/publications-and-standards/standards/ecma-119/>.
 //!

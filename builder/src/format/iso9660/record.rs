@@ -2,7 +2,7 @@
 //!
 //! In: what a name stands for. Out: bytes that go into a directory's extent.
 //!
-//! Source: ECMA-119, 4th edition, 7 ("Numerical values") and 9.1 ("Format of a Directory Record"),
+//! Source: ECMA-119, 2nd edition, 7 ("Numerical values") and 9.1 ("Format of a Directory Record"),
 //! <https://ecma-international.org/publications-and-standards/standards/ecma-119/>; System Use
 //! Sharing Protocol (IEEE P1281), version 1.12, chapter 5; Rock Ridge Interchange Protocol (IEEE
 //! P1282), version 1.12, chapter 4.

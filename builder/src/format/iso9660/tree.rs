@@ -2,7 +2,7 @@
 //!
 //! In: paths of files. Out: directories, each with its children sorted.
 //!
-//! Source: ECMA-119, 4th edition, 6.8 ("Directory Structure"), 6.9.1 ("Order of Path Table
+//! Source: ECMA-119, 2nd edition, 6.8 ("Directory Structure"), 6.9.1 ("Order of Path Table
 //! Records"), 9.3, <https://ecma-international.org/publications-and-standards/standards/ecma-119/>.
 //!
 //! Not here: where they lie (`directory`).

@@ -2,7 +2,7 @@
 //!
 //! In: the volume's names and places. Out: descriptors of one block each.
 //!
-//! Source: ECMA-119, 4th edition, 8 ("Volume Descriptors"),
+//! Source: ECMA-119, 2nd edition, 8 ("Volume Descriptors"),
 //! <https://ecma-international.org/publications-and-standards/standards/ecma-119/>; El Torito
 //! Bootable CD-ROM Format Specification 1.0, figure 7.
 //!
