@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::report::{Diagnostic, Place};
 
 mod build;
+pub mod meant;
 
 /// How deep collections may nest, aliases followed. Machine configs stay below 20.
 pub const MAX_DEPTH: usize = 128;
