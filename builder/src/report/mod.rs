@@ -83,17 +83,77 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
+        f.write_str(&self.render(Paint::Plain))
+    }
+}
+
+/// Whether text carries colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// None.
+    Plain,
+    /// ECMA-48 sequences, as terminals take them.
+    Ansi,
+}
+
+impl Diagnostic {
+    /// The finding's lines, without a line end after the last. Control characters are escaped:
+    /// names from foreign files must not steer a terminal.
+    pub fn render(&self, paint: Paint) -> String {
+        let (severity, colour) = match self.severity {
+            Severity::Error => ("error", "31"),
+            Severity::Warning => ("warning", "33"),
         };
-        write!(f, "{severity}: {}", self.message)?;
+        let mut text = match paint {
+            Paint::Plain => format!("{severity}: "),
+            Paint::Ansi => format!("\x1b[1;{colour}m{severity}:\x1b[0m "),
+        };
+        text.push_str(&printable(&self.message));
         if let Some(place) = &self.place {
-            write!(f, "\n  --> {place}")?;
+            text.push_str("\n  --> ");
+            text.push_str(&printable(&place.to_string()));
         }
         if let Some(help) = &self.help {
-            write!(f, "\nhelp: {help}")?;
+            text.push_str("\nhelp: ");
+            text.push_str(&printable(help));
         }
-        Ok(())
+        text
+    }
+}
+
+/// The text with its control characters escaped, line ends and tabs aside.
+fn printable(text: &str) -> String {
+    let escape = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding() -> Diagnostic {
+        Diagnostic::error("unknown-profile", "profile `\x1b[2Jmetall` is not known")
+            .at(Place { file: "site.yaml".into(), line: 14, column: 11 })
+            .help("did you mean `metal-iso`?")
+    }
+
+    #[test]
+    fn a_finding_prints_in_three_lines_that_cannot_steer_a_terminal() {
+        insta::assert_snapshot!(finding(), @r"
+        error: profile `\u{1b}[2Jmetall` is not known
+          --> site.yaml:14:11
+        help: did you mean `metal-iso`?
+        ");
+    }
+
+    #[test]
+    fn only_the_first_word_is_coloured() {
+        let plain = finding().render(Paint::Plain);
+        let ansi = finding().render(Paint::Ansi);
+        assert_eq!(ansi, plain.replacen("error:", "\x1b[1;31merror:\x1b[0m", 1));
     }
 }
