@@ -1,1 +1,160 @@
 //! A finished medium, read the way firmware, kernel and Talos will.
+//!
+//! In: an ISO, a raw disk, a UKI or an initramfs, as a [`Blob`]. Out: every boot that it offers, with
+//! the machine config that Talos would find, or the [`Damage`] that stops it.
+//!
+//! This room shares no code with the writers (`format`): what they get wrong, it must not get wrong
+//! in the same way. It trusts nothing that it reads: no medium makes it panic, hang, or take more
+//! memory than a few times the medium's own length or a stated limit.
+//!
+//! Source: the head of each file names its own.
+//!
+//! Not here: writing, signatures, BOOT partitions on XFS (the BIOS half of a raw disk).
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::blob::Blob;
+use crate::units::SectorSize;
+
+pub mod damage;
+mod field;
+pub mod partitions;
+pub mod iso;
+pub mod fat;
+pub mod pe;
+pub mod uki;
+pub mod grub;
+pub mod meta;
+mod unpack;
+mod cpio;
+pub mod memo;
+pub mod initrd;
+pub mod squashfs;
+pub mod init;
+mod esp;
+mod media;
+
+use damage::Damage;
+use init::{Found, Layer};
+use memo::Memo;
+use meta::Meta;
+
+/// What a medium offers.
+#[derive(Clone, Debug)]
+pub struct Medium {
+    /// What it is.
+    pub kind: Kind,
+    /// An ISO's volume id: `TALOS_V1_13_9`.
+    pub volume_id: Option<String>,
+    /// The ways by which firmware can start it.
+    pub doors: BTreeSet<Door>,
+    /// What its menus offer.
+    pub boots: Vec<Boot>,
+    /// A disk's META.
+    pub meta: Option<Meta>,
+    /// What lies where, by its start. Regions may hold one another.
+    pub regions: Vec<Region>,
+    /// What is odd but stops no boot.
+    pub notes: Vec<String>,
+}
+
+/// The kind of a medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An ISO 9660 image.
+    Iso,
+    /// A raw disk.
+    Disk {
+        /// The size of its sectors.
+        sector: SectorSize,
+    },
+    /// A unified kernel image.
+    Uki,
+    /// An initramfs.
+    Initrd,
+}
+
+/// A way by which firmware can start a medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// UEFI, from an optical or virtual drive.
+    UefiCd,
+    /// UEFI, from a disk or a stick.
+    UefiDisk,
+    /// A BIOS, from an optical or virtual drive.
+    BiosCd,
+    /// A BIOS, from a disk or a stick.
+    BiosDisk,
+}
+
+/// A range of a medium.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// What it is.
+    pub label: String,
+}
+
+/// One boot: what a menu's entry starts.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// How it comes to be started.
+    pub firmware: Firmware,
+    /// The menu entry's title.
+    pub title: String,
+    /// The UKI profile's id.
+    pub profile: Option<String>,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// The kernel's release, where it is told.
+    pub kernel: Option<String>,
+    /// The major version of systemd-stub.
+    pub stub: Option<u32>,
+    /// The layers over the base system, the lowest first.
+    pub layers: Vec<Layer>,
+    /// The machine config that Talos finds, where there is one.
+    pub found: Option<Found>,
+}
+
+/// How a boot comes to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// By UEFI.
+    Uefi {
+        /// Where its EFI system partition starts on the medium; 0 where the medium is the UKI.
+        esp: u64,
+        /// The path of the UKI; empty where the medium is the UKI.
+        uki: String,
+        /// The paths of the addons that are taken.
+        addons: Vec<String>,
+    },
+    /// By a BIOS and GRUB.
+    Bios {
+        /// The path of the kernel.
+        linux: String,
+        /// The paths of the initrds.
+        initrds: Vec<String>,
+    },
+    /// By a loader that is not on the medium: an initramfs alone.
+    Elsewhere,
+}
+
+/// Reads a medium.
+///
+/// `memo` holds what is known of compressed segments from media before.
+///
+/// # Errors
+///
+/// The first [`Damage`] that would stop a boot.
+pub fn open(medium: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
+    memo.allow(medium.len());
+    let read = media::read(medium, memo);
+    memo.end_medium();
+    let mut read = read?;
+    read.regions.sort_by_key(|r| (r.range.start, std::cmp::Reverse(r.range.end)));
+    read.notes.sort();
+    read.notes.dedup();
+    Ok(read)
+}

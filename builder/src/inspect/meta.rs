@@ -1,0 +1,155 @@
+//! Talos' META partition.
+//!
+//! In: the partition. Out: its values by key.
+//!
+//! Source: Talos `internal/pkg/meta/internal/adv/talos/talos.go`,
+//! <https://github.com/siderolabs/talos/blob/v1.13.0/internal/pkg/meta/internal/adv/talos/talos.go>.
+//!
+//! Not here: what the values mean, and the older copy at the partition's end.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use super::damage::Damage;
+use super::field;
+use crate::blob::Blob;
+use crate::units::{KIB, MIB};
+
+/// The length of the partition: Talos takes no other for META.
+pub const LEN: u64 = MIB;
+/// The bytes of one of the two copies.
+const COPY: u64 = 256 * KIB;
+const MAGIC: [u8; 4] = [0x5a, 0x4b, 0x3c, 0x2d];
+const END_MAGIC: [u8; 4] = [0xa5, 0xb4, 0xc3, 0xd2];
+
+/// META's values by key, and whether both copies say the same.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The values. Some are secret; none is shown by `Debug`.
+    pub values: BTreeMap<u8, Vec<u8>>,
+    /// What is odd but stops nothing.
+    pub notes: Vec<String>,
+}
+
+impl std::fmt::Debug for Meta {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lengths: BTreeMap<_, _> =
+            self.values.iter().map(|(key, value)| (key, value.len())).collect();
+        f.debug_struct("Meta").field("lengths", &lengths).field("notes", &self.notes).finish()
+    }
+}
+
+/// Reads the first good copy. Zeros are an empty META.
+///
+/// # Errors
+///
+/// [`Damage`] where the partition is not 1 MiB long, or neither copy is good nor zeros: Talos takes
+/// that for an empty META, and the values are lost.
+pub fn read(partition: &Blob) -> Result<Meta, Damage> {
+    if partition.len() != LEN {
+        let wrong = format!("it has {} bytes", partition.len());
+        return Err(Damage::new("meta partition", 0, wrong).should("1048576"));
+    }
+    let copies = [0, COPY].map(|at| {
+        let bytes = field::bytes(partition, "meta copy", at..at + COPY, COPY)?;
+        Ok((bytes.iter().all(|&b| b == 0), parse(&bytes)))
+    });
+    let [(first_blank, first), (second_blank, second)] = match copies {
+        [Ok(first), Ok(second)] => [first, second],
+        [Err(damage), _] | [_, Err(damage)] => return Err(damage),
+    };
+    let note = |text: &str| vec![text.to_owned()];
+    match (first, second) {
+        (Some(values), second) if second.as_ref() == Some(&values) => {
+            Ok(Meta { values, notes: Vec::new() })
+        }
+        (Some(values), _) => {
+            Ok(Meta { values, notes: note("the second copy of META differs from the first") })
+        }
+        (None, Some(values)) => {
+            Ok(Meta { values, notes: note("the first copy of META is damaged") })
+        }
+        (None, None) if first_blank && second_blank => {
+            Ok(Meta { values: BTreeMap::new(), notes: Vec::new() })
+        }
+        (None, None) => Err(Damage::new("meta copy", 0, "neither copy is good")),
+    }
+}
+
+/// The values of a copy, or nothing where it is damaged.
+fn parse(copy: &[u8]) -> Option<BTreeMap<u8, Vec<u8>>> {
+    let (records, end) = copy.split_at_checked(copy.len().checked_sub(36)?)?;
+    let (sum, end_magic) = end.split_at(32);
+    let mut hasher = Sha256::new();
+    hasher.update(records);
+    hasher.update([0; 32]);
+    hasher.update(end_magic);
+    let is_good = *hasher.finalize() == *sum;
+    if !is_good || !records.starts_with(&MAGIC) || end_magic != END_MAGIC {
+        return None;
+    }
+    let mut values = BTreeMap::new();
+    let mut rest = &records[4..];
+    // Without an end there is room for no further record.
+    while let Some((head, after)) = rest.split_first_chunk::<8>() {
+        let [a, b, c, d, e, f, g, h] = *head;
+        let key = u32::from_be_bytes([a, b, c, d]);
+        let len = usize::try_from(u32::from_be_bytes([e, f, g, h])).ok()?;
+        if key == 0 {
+            break;
+        }
+        let (value, after) = after.split_at_checked(len)?;
+        values.insert(u8::try_from(key).ok()?, value.to_vec());
+        rest = after;
+    }
+    Some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::Builder;
+
+    /// A copy built by hand, not by the writer.
+    fn copy(records: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        for (key, value) in records {
+            out.extend([0, 0, 0, *key]);
+            out.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+            out.extend_from_slice(value);
+        }
+        out.resize(usize::try_from(COPY - 36).unwrap(), 0);
+        out.extend([0; 32]);
+        out.extend(END_MAGIC);
+        let sum = Sha256::digest(&out);
+        let at = out.len() - 36;
+        out[at..at + 32].copy_from_slice(&sum);
+        out
+    }
+
+    fn partition(first: &[u8], second: &[u8]) -> Blob {
+        let copies = Builder::default().bytes("first", first).bytes("second", second);
+        copies.fill_to(LEN).finish()
+    }
+
+    #[test]
+    fn values_are_read_from_the_first_good_copy() {
+        let good = copy(&[(0x11, b"dual-boot"), (0x0a, b"addresses: []")]);
+        let mut bad = good.clone();
+        bad[9] ^= 1;
+        let both = read(&partition(&good, &good)).unwrap();
+        assert_eq!(both.values[&0x11], b"dual-boot");
+        assert!(both.notes.is_empty());
+        let second = read(&partition(&bad, &good)).unwrap();
+        assert_eq!(second.values, both.values);
+        assert_eq!(second.notes, ["the first copy of META is damaged"]);
+        assert!(read(&partition(&bad, &bad)).is_err());
+    }
+
+    #[test]
+    fn zeros_are_an_empty_meta() {
+        assert!(read(&partition(&[], &[])).unwrap().values.is_empty());
+        assert!(read(&Blob::default()).is_err());
+    }
+}
