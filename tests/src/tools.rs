@@ -64,7 +64,8 @@ pub fn stdout(program: &str, args: &[&str], dir: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// Says a line on standard error.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
