@@ -110,9 +110,9 @@ impl MachineConfig {
         }
         let mut problems = Vec::new();
         let documents = documents(&nodes, &mut problems);
-        let main =
-            documents.iter().zip(&nodes).find(|(document, _)| document.kind == Kind::V1Alpha1);
-        let main = main.and_then(|(_, node)| main_document(node, &mut problems));
+        let main = documents.iter().find(|document| document.kind == Kind::V1Alpha1);
+        let main = main.and_then(|main| nodes.iter().find(|node| node.place() == main.place));
+        let main = main.and_then(|node| main_document(node, &mut problems));
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -175,26 +175,31 @@ pub fn too_large(file: &str) -> Diagnostic {
         .help("keep manifests out of it: `extraManifests` and KubeExternalManifestConfig take URLs")
 }
 
-/// Tells all documents' kinds. One that has none is left out, with a problem.
+/// Tells all documents' kinds. One whose kind cannot be told is a problem, and left out.
 fn documents(nodes: &[&Node], problems: &mut Vec<Diagnostic>) -> Vec<Document> {
     let mut seen = BTreeMap::new();
     let mut documents = Vec::new();
     for node in nodes {
-        let kind = kind(node).unwrap_or_else(|problem| {
-            problems.push(problem);
-            Kind::Unknown { near: None }
-        });
+        let place = node.place();
+        let kind = match kind(node) {
+            Ok(kind) => kind,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
         let text = |key| node.get(key).and_then(Node::text).unwrap_or_default();
-        if let Some(line) = seen.insert((text("kind"), text("name")), node.place().line) {
+        let first = *seen.entry((text("kind"), text("name"))).or_insert(place.line);
+        if first != place.line {
             let message = match kind {
                 Kind::V1Alpha1 => "the config has a second document of machine and cluster",
                 _ => "the config has a second document of this kind and name",
             };
-            let help = format!("keep one of them; the first starts on line {line}");
+            let help = format!("keep one of them; the first starts on line {first}");
             let problem = Diagnostic::error("config-duplicate", message);
-            problems.push(problem.at(node.place()).help(help));
+            problems.push(problem.at(place.clone()).help(help));
         }
-        documents.push(Document { kind, place: node.place() });
+        documents.push(Document { kind, place });
     }
     documents
 }
