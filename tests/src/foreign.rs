@@ -20,14 +20,17 @@ use crate::standin::{Standin, TALOS};
 use crate::tools;
 
 /// The label that Talos gives the config.
-pub const LABEL: &str = "system_u:object_r:system_state_t:s0";
+const LABEL: &str = "system_u:object_r:system_state_t:s0";
+
+/// Where `segment` leaves the config that it packs.
+pub const CONFIG: &str = "extension/usr/local/etc/talos/config.yaml";
 
 /// The least size of a FAT32 volume of 512-byte clusters: fewer of them would make it a FAT16.
 const ESP_MIN: u64 = 36 * MIB;
 
 /// The programs that the functions here need.
-pub fn tools(arch: Arch) -> [&'static str; 7] {
-    [dumper(arch), copier(arch), "mksquashfs", "cpio", "mkfs.vfat", "mcopy", "sgdisk"]
+pub fn tools(arch: Arch) -> [&'static str; 8] {
+    [dumper(arch), copier(arch), "mksquashfs", "cpio", "mkfs.vfat", "mcopy", "sgdisk", "setfattr"]
 }
 
 /// Writes `segment.cpio`: the initramfs segment that embeds a config, not compressed.
@@ -36,20 +39,20 @@ pub fn tools(arch: Arch) -> [&'static str; 7] {
 ///
 /// Where a tool fails.
 pub fn segment(config: &[u8], work: &Path) -> Result<PathBuf> {
-    let inside = work.join("extension/usr/local/etc/talos");
-    fs::create_dir_all(&inside)?;
+    let file = work.join(CONFIG);
+    fs::create_dir_all(file.parent().context("a path of folders")?)?;
     fs::create_dir(work.join("segment"))?;
-    fs::write(inside.join("config.yaml"), config)?;
+    fs::write(file, config)?;
     let list = format!(
         "layers:\n    - image: 000.sqsh\n      metadata:\n        name: embedded-config\n        \
          version: {}\n",
         talforge::digest::Digest::of(config)
     );
     fs::write(work.join("segment/extensions.yaml"), list)?;
-    // Only root may set the label; the medium is as good without.
+    // Not everyone may set the label; the medium is as good without.
     let script = format!(
-        "chmod 0400 extension/usr/local/etc/talos/config.yaml
-         setfattr -n security.selinux -v {LABEL} extension/usr/local/etc/talos/config.yaml || true
+        "setfattr -n security.selinux -v {LABEL} {CONFIG} || true
+         chmod 0400 {CONFIG}
          mksquashfs extension segment/000.sqsh -all-root -noappend -no-progress -quiet -comp zstd
          cd segment
          printf '000.sqsh\\nextensions.yaml\\n' | cpio --quiet -o -H newc -R +0:+0 > ../segment.cpio"

@@ -110,13 +110,16 @@ long sha256_file(int fd, char hex[SHA256_HEX])
 {
 	static uint8_t buffer[1 << 16];
 	struct sha256 sha;
+	long length = 0;
 	ssize_t got;
 
 	sha256_start(&sha);
-	while ((got = pread(fd, buffer, sizeof buffer, (off_t)sha.length)) > 0)
+	while ((got = pread(fd, buffer, sizeof buffer, length)) > 0) {
 		sha256_add(&sha, buffer, (size_t)got);
+		length += got;
+	}
 	if (got < 0)
 		return -errno;
 	sha256_end(&sha, hex);
-	return (long)sha.length;
+	return length;
 }
