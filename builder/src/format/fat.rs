@@ -384,6 +384,13 @@ mod tests {
     }
 
     #[test]
+    fn the_same_volume_has_the_same_bytes() {
+        let [one, other] = [(); 2].map(|()| write(&esp(51, &[1; 9000])).unwrap().blob);
+        let digest = |blob| crate::digest::Digest::of_blob(blob).unwrap();
+        assert_eq!(digest(&one), digest(&other));
+    }
+
+    #[test]
     fn the_least_length_is_the_least() {
         let files = [file("a", 90 * MIB, Place::First), file("b", MIB, Place::Last)];
         let least = least_len(SectorSize::B512, &files).unwrap();

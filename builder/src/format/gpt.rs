@@ -386,6 +386,12 @@ mod tests {
     }
 
     #[test]
+    fn the_same_table_has_the_same_bytes() {
+        let table = placed(SectorSize::B512, &[MIB]);
+        assert_eq!(write(&table).unwrap(), write(&table).unwrap());
+    }
+
+    #[test]
     fn what_is_no_table_is_refused() {
         let good = placed(SectorSize::B512, &[MIB, MIB]);
         let error = |change: &dyn Fn(&mut Table)| {
