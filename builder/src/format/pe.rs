@@ -116,6 +116,30 @@ impl fmt::Debug for SectionName {
     }
 }
 
+/// The names of sections in The Unified Kernel Image Specification.
+pub mod section {
+    use super::SectionName;
+
+    /// What the image boots, for boot menus. The first section after the stub's own.
+    pub const OSREL: SectionName = SectionName::new(".osrel");
+    /// The kernel command line.
+    pub const CMDLINE: SectionName = SectionName::new(".cmdline");
+    /// The kernel's release. A stub ignores an addon whose release is another.
+    pub const UNAME: SectionName = SectionName::new(".uname");
+    /// The picture shown while the kernel starts.
+    pub const SPLASH: SectionName = SectionName::new(".splash");
+    /// The kernel.
+    pub const LINUX: SectionName = SectionName::new(".linux");
+    /// The initramfs.
+    pub const INITRD: SectionName = SectionName::new(".initrd");
+    /// A boot menu entry; the sections that follow are its own.
+    pub const PROFILE: SectionName = SectionName::new(".profile");
+    /// Generations of components, for shim's revocation.
+    pub const SBAT: SectionName = SectionName::new(".sbat");
+    /// What systemd's EFI programs say of themselves.
+    pub const SDMAGIC: SectionName = SectionName::new(".sdmagic");
+}
+
 /// "COFF File Header".
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

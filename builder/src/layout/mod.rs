@@ -1,1 +1,85 @@
 //! Where payloads lie on a medium.
+//!
+//! In: a node's plan, its payload and the boot assets. Out: the files to write, each a
+//! [`Blob`](crate::blob::Blob).
+//!
+//! Source: Talos `pkg/imager/out.go`, by the chapters named in each room.
+//!
+//! Not here: the formats themselves, and how files are written.
+
+use thiserror::Error;
+
+use crate::asset::Assets;
+use crate::asset::grub::Grub;
+use crate::blob::Blob;
+use crate::format::fat::FatError;
+use crate::format::gpt::GptError;
+use crate::format::iso9660::IsoError;
+use crate::payload::Payload;
+use crate::plan::{Medium, NodePlan};
+
+pub mod disk;
+pub mod esp;
+pub mod files;
+pub mod guid;
+pub mod iso;
+
+/// The serial number that `mkfs.vfat --invariant` gives, as Talos' images have it.
+const FAT_SERIAL: u32 = 0x1234_abcd;
+
+/// What a medium is laid out from.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The node's plan.
+    pub plan: &'a NodePlan,
+    /// The boot assets.
+    pub assets: &'a Assets,
+    /// What the node boots.
+    pub payload: &'a Payload,
+    /// GRUB, where the medium starts by BIOS too.
+    pub grub: Option<&'a Grub>,
+}
+
+/// A file to write.
+#[derive(Clone, Debug)]
+pub struct OutputFile {
+    /// Its path below the output folder: `cp-1.iso`, `cp-1/cmdline-metal-amd64`.
+    pub path: String,
+    /// Its bytes.
+    pub blob: Blob,
+}
+
+/// Why a medium cannot be laid out.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    /// The EFI partition.
+    #[error("the EFI partition cannot be laid out: {0}")]
+    Fat(#[from] FatError),
+    /// The partition table.
+    #[error("the partition table cannot be laid out: {0}")]
+    Gpt(#[from] GptError),
+    /// The ISO.
+    #[error("the ISO cannot be laid out: {0}")]
+    Iso(#[from] IsoError),
+    /// GRUB's code for the first sector.
+    #[error("GRUB's `boot_hybrid.img` is too short to be one")]
+    BootCode,
+}
+
+/// Lays out the plan's medium.
+///
+/// # Errors
+///
+/// Where something does not fit.
+pub fn lay_out(parts: &Parts<'_>) -> Result<Vec<OutputFile>, LayoutError> {
+    let image = |blob| vec![OutputFile { path: parts.plan.output(), blob }];
+    match &parts.plan.medium {
+        Medium::Iso { loader, .. } => Ok(image(iso::lay_out(parts, loader)?)),
+        Medium::Disk { sector, esp_bytes, disk_bytes, loader } => {
+            let space =
+                disk::Space { sector: *sector, esp_bytes: *esp_bytes, disk_bytes: *disk_bytes };
+            Ok(image(disk::lay_out(parts, space, loader)?))
+        }
+        Medium::Files => Ok(files::lay_out(parts)),
+    }
+}

@@ -185,6 +185,20 @@ impl Progress {
         }
     }
 
+    /// Prints what was asked for, such as a schema, as it is and in every mode.
+    pub fn print(&self, bytes: &[u8]) {
+        let mut out = lock(&self.0.out);
+        let written = out.to.write_all(bytes).and_then(|()| out.to.flush());
+        if let (Err(error), None) = (written, &out.error) {
+            out.error = Some(error);
+        }
+    }
+
+    /// Whether a program listens.
+    pub fn is_json(&self) -> bool {
+        self.0.style == Style::Json
+    }
+
     /// Tells of a finding.
     pub fn diagnostic(&self, diagnostic: &Diagnostic) {
         match (self.0.style, diagnostic.severity) {

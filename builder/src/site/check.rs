@@ -10,7 +10,6 @@ use super::boot::Talos;
 use super::field::{Written, quote};
 use super::node::WrittenNode;
 use super::{Embed, Role};
-use crate::catalog::value::Firmware;
 use crate::catalog::{Output, Overlay, Profile};
 use crate::config::kinds::Kind;
 use crate::config::{Install, MachineConfig, MachineType, Main};
@@ -106,15 +105,11 @@ fn embedding(parts: &Parts<'_>) -> Vec<Diagnostic> {
     problems
 }
 
-/// Why systemd-stub, which reads addons, does not start a medium each time.
+/// Why nothing would read an addon. On an ISO for both, a BIOS gets its config by GRUB.
 const fn no_addon(output: &Output) -> Option<&'static str> {
     match output {
         Output::Pxe(_) => Some("without a UKI nothing reads it"),
-        Output::Iso(iso) => match iso.firmware {
-            Firmware::UefiAndBios => Some("started by a BIOS, it would have no config"),
-            Firmware::Uefi => None,
-        },
-        Output::Disk(_) => None,
+        Output::Iso(_) | Output::Disk(_) => None,
     }
 }
 

@@ -1,0 +1,74 @@
+//! A raw disk that boots by UEFI: an EFI partition and META.
+//!
+//! In: a node's payload and the disk's sizes. Out: the whole disk.
+//!
+//! Source: Talos `bootloader/sdboot/sdboot.go#GenerateAssets`,
+//! `internal/pkg/partition/partition.go#NewPartitionOptions`; a running Talos adds its own
+//! partitions behind these.
+//!
+//! Not here: the partition table's format.
+
+use uuid::{Uuid, uuid};
+
+use crate::blob::Blob;
+use crate::format::fat::{self, Label, Volume};
+use crate::format::gpt::{self, Partition, PartitionName, Span, Table};
+use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid};
+use crate::payload::meta::META_LEN;
+use crate::plan::Loader;
+use crate::units::{Lba, MIB, SectorSize};
+
+/// UEFI Specification, "Defined GPT Partition Entry - Partition Type GUIDs".
+pub(crate) const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+/// The Discoverable Partitions Specification, "Generic Linux Data Partition".
+const LINUX_DATA: Uuid = uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+
+/// A disk's sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// Its logical sectors.
+    pub sector: SectorSize,
+    /// The length of the EFI partition in bytes, whole MiB.
+    pub esp_bytes: u64,
+    /// The length of the disk in bytes, whole MiB; at least that of the partitions and 2 MiB.
+    pub disk_bytes: u64,
+}
+
+/// Lays out the disk.
+///
+/// # Errors
+///
+/// Where the payload does not fit the EFI partition.
+pub fn lay_out(parts: &Parts<'_>, space: Space, loader: &Loader) -> Result<Blob, LayoutError> {
+    let lba = |bytes: u64| bytes / space.sector.bytes();
+    let esp_start = lba(MIB);
+    let volume = Volume {
+        len: space.esp_bytes,
+        sector: space.sector,
+        label: Label::new("EFI").expect("the label is short and in capitals"),
+        serial: FAT_SERIAL,
+        epoch: parts.plan.epoch.into(),
+        hidden_sectors: u32::try_from(esp_start).expect("1 MiB has few sectors"),
+        files: esp::files(esp::Kind::Disk, parts, loader),
+    };
+    let esp = fat::write(&volume)?.blob;
+    let partition = |kind, label: &str, start, bytes| Partition {
+        kind,
+        guid: guid::of_label(label),
+        name: PartitionName::new(label).expect("the label is short"),
+        attributes: 0,
+        span: Span { start: Lba(start), end: Lba(start + lba(bytes)) },
+    };
+    let meta_start = esp_start + lba(space.esp_bytes);
+    let table = Table {
+        disk: guid::of_label(guid::DISK),
+        sector: space.sector,
+        len: space.disk_bytes,
+        partitions: vec![
+            partition(EFI_SYSTEM, "EFI", esp_start, space.esp_bytes),
+            partition(LINUX_DATA, "META", meta_start, META_LEN),
+        ],
+        boot_code: Vec::new(),
+    };
+    Ok(gpt::assemble(&table, &[(0, esp), (1, parts.payload.meta.clone())])?)
+}

@@ -1,0 +1,139 @@
+//! Reading a finished medium back, before it gets its name.
+//!
+//! In: the written files of a node, and its plan. Out: nothing, if firmware, kernel and Talos will
+//! find in them what was meant; else what they would find instead.
+//!
+//! Source: none.
+//!
+//! Not here: how media are read (`inspect`).
+
+use std::collections::BTreeSet;
+
+use crate::blob::Blob;
+use crate::catalog::value::Firmware;
+use crate::inspect::damage::Damage;
+use crate::inspect::memo::Memo;
+use crate::inspect::{self, Boot, Door, Medium};
+use crate::payload::uki::Reset;
+use crate::plan::{self, NodePlan};
+
+/// Where the config must be readable by root alone.
+const CONFIG_MODE: u16 = 0o400;
+/// The label that Talos' policy expects of it.
+const CONFIG_LABEL: &str = "system_u:object_r:system_state_t:s0";
+
+/// What a medium holds that was not meant.
+#[derive(Debug, thiserror::Error)]
+pub enum Mismatch {
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Damage(#[from] Damage),
+    /// Firmware cannot start it in every way that it should.
+    #[error("firmware can start it by {found:?}, not by {wanted:?}")]
+    Doors {
+        /// The ways there are.
+        found: BTreeSet<Door>,
+        /// The ways there should be.
+        wanted: BTreeSet<Door>,
+    },
+    /// A boot starts with another config, or none.
+    #[error("its entry `{title}` finds {found}, not {wanted}")]
+    Config {
+        /// The boot menu entry.
+        title: String,
+        /// What Talos would find.
+        found: String,
+        /// What was meant.
+        wanted: String,
+    },
+    /// A boot has another command line.
+    #[error("its entry `{title}` has the command line `{found}`, not `{wanted}`")]
+    Cmdline {
+        /// The boot menu entry.
+        title: String,
+        /// What the kernel would get.
+        found: String,
+        /// What was meant.
+        wanted: String,
+    },
+    /// META holds other values.
+    #[error("its META partition does not hold the values that were meant")]
+    Meta,
+}
+
+/// Reads one file of a node's medium and compares it with the plan.
+///
+/// # Errors
+///
+/// The first thing that is not as it was meant.
+pub fn check(
+    plan: &NodePlan,
+    file: &Blob,
+    keeps_line: bool,
+    memo: &mut Memo,
+) -> Result<(), Mismatch> {
+    let medium = inspect::open(file, memo)?;
+    check_doors(plan, &medium)?;
+    for boot in &medium.boots {
+        check_config(plan, boot)?;
+        if !keeps_line {
+            check_cmdline(plan, boot)?;
+        }
+    }
+    let has_meta = matches!(plan.medium, plan::Medium::Disk { .. });
+    let found = medium.meta.map(|meta| meta.values).unwrap_or_default();
+    let wanted = plan.meta.iter().map(|(key, value)| (*key, value.clone().into_bytes()));
+    if has_meta && found != wanted.collect() { Err(Mismatch::Meta) } else { Ok(()) }
+}
+
+fn check_doors(plan: &NodePlan, medium: &Medium) -> Result<(), Mismatch> {
+    let wanted: &[Door] = match &plan.medium {
+        plan::Medium::Iso { firmware: Firmware::Uefi, .. } => &[Door::UefiCd, Door::UefiDisk],
+        plan::Medium::Iso { .. } => &[Door::UefiCd, Door::UefiDisk, Door::BiosCd, Door::BiosDisk],
+        plan::Medium::Disk { .. } => &[Door::UefiDisk],
+        plan::Medium::Files => &[],
+    };
+    let wanted: BTreeSet<Door> = wanted.iter().copied().collect();
+    let has_boot = !medium.boots.is_empty();
+    if has_boot && medium.doors.is_superset(&wanted) {
+        return Ok(());
+    }
+    Err(Mismatch::Doors { found: medium.doors.clone(), wanted })
+}
+
+fn check_config(plan: &NodePlan, boot: &Boot) -> Result<(), Mismatch> {
+    let config = plan.embed.config();
+    let is_meant = match (config, &boot.found) {
+        (None, None) => true,
+        (Some(config), Some(found)) => {
+            found.bytes == *config.bytes()
+                && found.mode == CONFIG_MODE
+                && (found.uid, found.gid) == (0, 0)
+                && found.label.as_deref() == Some(CONFIG_LABEL)
+        }
+        _ => false,
+    };
+    if is_meant {
+        return Ok(());
+    }
+    let found = boot.found.as_ref().map_or("no config".to_owned(), |found| {
+        let label = found.label.as_deref().unwrap_or("no label");
+        format!("config {} (mode {:o}, {label})", found.digest, found.mode)
+    });
+    let wanted = config.map_or("no config".to_owned(), |c| format!("config {}", c.digest()));
+    Err(Mismatch::Config { title: boot.title.clone(), found, wanted })
+}
+
+/// An entry has the plan's command line, or that and the argument that wipes. A bare initramfs has
+/// none of its own.
+fn check_cmdline(plan: &NodePlan, boot: &Boot) -> Result<(), Mismatch> {
+    if boot.firmware == inspect::Firmware::Elsewhere {
+        return Ok(());
+    }
+    let wanted = plan.cmdline.to_string();
+    let resets = [Reset::Disk, Reset::Maintenance].map(|reset| plan.cmdline.with(reset.argument()));
+    if boot.cmdline == wanted || resets.contains(&boot.cmdline) {
+        return Ok(());
+    }
+    Err(Mismatch::Cmdline { title: boot.title.clone(), found: boot.cmdline.clone(), wanted })
+}
