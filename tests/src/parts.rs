@@ -9,7 +9,7 @@
 //! * The firmware for amd64 is Debian 13's, which starts a boot loader in a third of the time that
 //!   Debian 12's needs. That for arm64 is the installed one.
 //!
-//! Source: <https://packages.debian.org>, the packages named below.
+//! Source: the Debian packages named below.
 //!
 //! Not here: what is made of them (`standin`), and how they run (`qemu`).
 
