@@ -45,5 +45,5 @@ pub mod asset;
 pub mod payload;
 pub mod layout;
 pub mod sink;
-pub mod verb;
 pub mod cli;
+pub mod verb;

@@ -80,7 +80,7 @@ fn excuse(result: Result<()>) -> Result<()> {
 }
 
 /// Installs the packages that are missing, as root or where `sudo` asks for no password.
-fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     let missing: Vec<_> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());

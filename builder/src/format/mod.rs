@@ -1,4 +1,8 @@
-//! File formats: values in, [`Blob`](crate::blob::Blob) out.
+//! File formats, written.
+//!
+//! In: plain values and contents as blobs. Out: a [`Blob`](crate::blob::Blob).
+//!
+//! Source: each file names its specification.
 //!
 //! Not here: Talos, paths on this machine, clocks.
 
