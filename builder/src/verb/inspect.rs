@@ -7,6 +7,7 @@
 //!
 //! Not here: reading media (`inspect`).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::blob::Blob;
 use crate::cli::Inspect;
 use crate::config::MachineConfig;
+use crate::digest::Digest;
 use crate::inspect::init::Found;
 use crate::inspect::memo::Memo;
 use crate::inspect::{self, Boot, Door, Firmware, Kind, Medium};
@@ -108,6 +110,7 @@ fn about(path: &str, medium: &Medium) -> String {
     for boot in &medium.boots {
         text += &format!("\n{}", boot_text(boot));
     }
+    text += &configs_text(medium);
     if let Some(meta) = &medium.meta {
         let keys: Vec<_> = meta.values.keys().map(|key| format!("{key:#04x}")).collect();
         let keys = if keys.is_empty() { "no values".to_owned() } else { keys.join(", ") };
@@ -141,13 +144,28 @@ fn boot_text(boot: &Boot) -> String {
     }
     match &boot.found {
         None => line("config", "none: Talos waits in maintenance mode".to_owned()),
-        Some(found) => {
-            line("config", format!("{} bytes, sha256 {}", found.bytes.len(), found.digest));
-            line("", format!("mode {:04o}, owner {}:{}", found.mode, found.uid, found.gid));
-            line("secrets", secrets_text(found));
-        }
+        Some(found) => line("config", format!("{} in {}", found.digest, found.image)),
     }
     text
+}
+
+/// Every config that is found, once.
+fn configs_text(medium: &Medium) -> String {
+    let found = medium.boots.iter().filter_map(|boot| boot.found.as_ref());
+    let configs: BTreeMap<Digest, &Found> = found.map(|found| (found.digest, found)).collect();
+    let text = |found: &&Found| {
+        format!(
+            "\nmachine config {}\n  {} bytes, mode {:04o}, owner {}:{}, {}\n{}",
+            found.digest,
+            found.bytes.len(),
+            found.mode,
+            found.uid,
+            found.gid,
+            found.label.as_deref().unwrap_or("no SELinux label"),
+            secrets_text(found),
+        )
+    };
+    configs.values().map(text).collect()
 }
 
 /// What a config is found to hold, or nothing where it is no config.
@@ -157,13 +175,12 @@ fn secrets(found: &Found) -> Option<Vec<(&'static str, bool)>> {
 }
 
 fn secrets_text(found: &Found) -> String {
-    let Some(secrets) = secrets(found) else { return "unknown: it is no machine config".into() };
-    let names = |is_there: bool| {
-        let names: Vec<_> =
-            secrets.iter().filter(|(_, there)| *there == is_there).map(|(name, _)| *name).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    let Some(secrets) = secrets(found) else { return "  it is no machine config\n".into() };
+    let line = |(name, is_there): &(&str, bool)| {
+        let answer = if *is_there { "yes" } else { "no" };
+        format!("  {answer:<4} {name}\n")
     };
-    format!("yes: {}\n           no: {}", names(true), names(false))
+    secrets.iter().map(line).collect()
 }
 
 /// A size in the largest unit that keeps two digits before the point.
