@@ -26,7 +26,7 @@ use crate::report::progress::Task;
 use crate::sink::copy::{self, Copier, Home};
 use crate::sink::digests::Digests;
 use crate::sink::donors::{Donors, Gift};
-use crate::sink::folder::{Aside, Folder, Sharing, admit};
+use crate::sink::folder::{Aside, Folder, Sharing, admit, sync_folder};
 use crate::sink::meter::{Halt, Meter};
 use crate::sink::name::{Name, SUMS};
 use crate::sink::sums::{self, Sums};
@@ -307,7 +307,7 @@ impl Batch {
         let inner: BTreeSet<_> = names.iter().flat_map(Name::folders).map(Some).collect();
         for folder in inner.into_iter().chain([None]) {
             let fd = self.folder.inner(folder)?;
-            retry_on_intr(|| rustix::fs::fsync(&fd)).map_err(|errno| SinkError::Sync {
+            sync_folder(&fd).map_err(|errno| SinkError::Sync {
                 path: self.folder.path_of(folder.unwrap_or("")),
                 source: errno.into(),
             })?;

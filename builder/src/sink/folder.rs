@@ -326,11 +326,20 @@ fn make(path: &Path) -> io::Result<OwnedFd> {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        File::open(parent)?.sync_all()?;
+        sync_folder(&OwnedFd::from(File::open(parent)?))?;
     }
     // The folder itself may be reached by a symbolic link: the user named it.
     let flags = FOLDER.difference(OFlags::NOFOLLOW);
     Ok(retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()))?)
+}
+
+/// Syncs the names in a folder.
+pub(super) fn sync_folder(fd: &OwnedFd) -> rustix::io::Result<()> {
+    match retry_on_intr(|| rustix::fs::fsync(fd)) {
+        // The file system has no such thing for folders, as POSIX allows.
+        Err(Errno::INVAL) => Ok(()),
+        synced => synced,
+    }
 }
 
 fn refused(path: &Path, source: io::Error) -> SinkError {
