@@ -685,6 +685,8 @@ fn no_umask_opens_a_file_to_others() {
     for umask in ["000", "022", "077", "777"] {
         let home = home();
         let trace = home.path().join("trace");
+        // Made here, so that the umask is not for it.
+        File::create(&trace).unwrap();
         let script = format!(
             "umask {umask}; exec strace -f -qqq -e trace=openat,chmod,fchmod,fchmodat -o \"$0\" \"$@\""
         );
