@@ -52,6 +52,18 @@ pub(super) enum Sharing {
     No,
 }
 
+/// A locked folder, or file in it.
+#[derive(Debug)]
+struct Lock(Arc<OwnedFd>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a process that was forked meanwhile and has not called
+        // another program yet. Where this fails there is no harm but that.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The output folder, locked.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -63,7 +75,7 @@ pub(super) struct Folder {
     pub(super) sharing: Sharing,
     hiding: Hiding,
     made: u64,
-    _lock: Option<OwnedFd>,
+    _lock: Lock,
 }
 
 /// A file that has not got its final name. Dropped, it is gone.
@@ -94,12 +106,11 @@ impl Folder {
     /// Opens the folder, which is made if missing (mode 0755), keeps other processes out of it, and
     /// removes the temporary files of runs that were killed.
     pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
-        let fd = make(path).map_err(|source| refused(path, source))?;
+        let fd = Arc::new(make(path).map_err(|source| refused(path, source))?);
         let lock = lock(&fd, path)?;
         let not_writable =
             |source: io::Error| SinkError::NotWritable { path: path.to_owned(), source };
         sweep(&fd).map_err(|errno| not_writable(errno.into()))?;
-        let fd = Arc::new(fd);
         let device = rustix::fs::fstat(&*fd).map_err(|e| not_writable(e.into()))?.st_dev;
         let mut folder = Self {
             fd,
@@ -350,16 +361,16 @@ fn refused(path: &Path, source: io::Error) -> SinkError {
     }
 }
 
-/// Locks the folder, or gives the locked file where folders cannot be locked. The lock ends with
-/// the process, however it ends.
-fn lock(fd: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, SinkError> {
+/// Locks the folder, or a file in it where folders cannot be locked. The lock ends with the process
+/// at the latest, however that ends.
+fn lock(fd: &Arc<OwnedFd>, path: &Path) -> Result<Lock, SinkError> {
     let not_writable = |errno: Errno| SinkError::NotWritable {
         path: path.to_owned(),
         source: io::Error::from(errno),
     };
     let busy = || SinkError::Busy { path: path.to_owned() };
     match try_lock(fd) {
-        Ok(()) => return Ok(None),
+        Ok(()) => return Ok(Lock(fd.clone())),
         Err(Errno::WOULDBLOCK) => return Err(busy()),
         // NFS locks only what is open for writing, which no folder can be.
         Err(_) => {}
@@ -368,7 +379,7 @@ fn lock(fd: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, SinkError> {
     let mode = Mode::from_raw_mode(PRIVATE);
     let file = retry_on_intr(|| rustix::fs::openat(fd, LOCK, flags, mode)).map_err(not_writable)?;
     match try_lock(&file) {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Lock(Arc::new(file))),
         Err(Errno::WOULDBLOCK) => Err(busy()),
         Err(errno) => Err(not_writable(errno)),
     }
@@ -506,6 +517,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Folder::open(dir.path()).unwrap();
         assert!(matches!(Folder::open(dir.path()), Err(SinkError::Busy { .. })));
+        // What a forked process would hold does not prolong it.
+        let _inherited = first.fd.try_clone().unwrap();
         drop(first);
         Folder::open(dir.path()).unwrap();
     }
