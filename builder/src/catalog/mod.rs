@@ -157,7 +157,8 @@ pub struct Disk {
     /// The EFI system partition's size: `auto` or such as `512MiB`. An upgrade needs room in it
     /// for two UKIs.
     pub esp: Amount,
-    /// The disk's size: `auto` or such as `4GiB`. Talos grows to the disk it is written to.
+    /// The disk's size: `auto`, the least, or such as `4GiB`. Talos grows to the disk it is written
+    /// to.
     pub size: Amount,
     /// How many seconds the boot menu waits.
     pub timeout: u16,
@@ -172,10 +173,6 @@ pub struct Pxe {}
 /// The bytes of the META partition: Talos takes it for one only if it has exactly these.
 pub const META_BYTES: u64 = MIB;
 
-/// What a disk has besides its EFI partition: META, the partition tables, and the rest of what
-/// Talos' own images of this layout are rounded up to (2246 MiB with an EFI partition of 2101).
-const BESIDES_ESP: u64 = 145 * MIB;
-
 /// The least that a disk has besides its EFI partition: META and a MiB for each partition table.
 const LEAST_BESIDES_ESP: u64 = META_BYTES + 2 * MIB;
 
@@ -188,10 +185,12 @@ impl Disk {
         }
     }
 
-    /// The size of the disk with a version of Talos.
+    /// The size of the disk with a version of Talos; `auto` is the least. Talos' own images have
+    /// 141 MiB more of nothing at their end, which every further node's checksum would have to pass
+    /// over again.
     pub const fn disk_size(&self, talos: &Version) -> Size {
         match self.size {
-            Amount::Auto => Size(self.esp_size(talos).bytes().saturating_add(BESIDES_ESP)),
+            Amount::Auto => Size(self.least_size(talos).bytes()),
             Amount::Bytes(size) => size,
         }
     }

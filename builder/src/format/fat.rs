@@ -24,7 +24,7 @@ use fatfs::{Dir, FileSystem, FsOptions};
 use self::geometry::Geometry;
 use self::names::{Entry, Tree};
 use super::recorder::{Recorder, payload};
-use crate::blob::Blob;
+use crate::blob::{Blob, Builder};
 use crate::units::{MIB, PAYLOAD_ALIGN, SectorSize, Size, align_up};
 
 /// A volume to be written.
@@ -94,6 +94,21 @@ pub struct Laid {
     pub blob: Blob,
     /// The offset in bytes of each file's content, by path. An empty file has none.
     pub files: BTreeMap<String, u64>,
+}
+
+impl Laid {
+    /// The same volume with another content of the same length for a file, or nothing where the
+    /// length is another or there is no such file. It costs nothing but a look at the extents: no
+    /// table or directory says anything of a content but its length and place.
+    pub fn with(&self, path: &str, content: &Blob, len: u64) -> Option<Self> {
+        let at = *self.files.get(path)?;
+        if content.len() != len {
+            return None;
+        }
+        let image = Builder::default().blob(&self.blob.get(0..at)?).blob(content);
+        let image = image.blob(&self.blob.get(at + len..self.blob.len())?);
+        Some(Self { blob: image.finish(), files: self.files.clone() })
+    }
 }
 
 /// Why files make no volume.

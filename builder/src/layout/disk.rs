@@ -11,8 +11,9 @@
 use uuid::{Uuid, uuid};
 
 use crate::blob::Blob;
-use crate::format::fat::{self, Label, Volume};
+use crate::format::fat::{Label, Volume};
 use crate::format::gpt::{self, Partition, PartitionName, Span, Table};
+use crate::layout::esp::Memo;
 use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid};
 use crate::payload::meta::META_LEN;
 use crate::plan::Loader;
@@ -39,7 +40,12 @@ pub struct Space {
 /// # Errors
 ///
 /// Where the payload does not fit the EFI partition.
-pub fn lay_out(parts: &Parts<'_>, space: Space, loader: &Loader) -> Result<Blob, LayoutError> {
+pub fn lay_out(
+    parts: &Parts<'_>,
+    space: Space,
+    loader: &Loader,
+    memo: &mut Memo,
+) -> Result<Blob, LayoutError> {
     let lba = |bytes: u64| bytes / space.sector.bytes();
     let esp_start = lba(MIB);
     let volume = Volume {
@@ -51,7 +57,7 @@ pub fn lay_out(parts: &Parts<'_>, space: Space, loader: &Loader) -> Result<Blob,
         hidden_sectors: u32::try_from(esp_start).expect("1 MiB has few sectors"),
         files: esp::files(esp::Kind::Disk, parts, loader),
     };
-    let esp = fat::write(&volume)?.blob;
+    let esp = memo.write(volume)?.blob;
     let partition = |kind, label: &str, start, bytes| Partition {
         kind,
         guid: guid::of_label(label),

@@ -8,10 +8,67 @@
 //! Not here: the volume's place on a medium.
 
 use crate::blob::Blob;
-use crate::format::fat::{File, Place};
+use crate::format::fat::{self, FatError, File, Laid, Place, Volume};
 use crate::layout::Parts;
 use crate::plan::Loader;
 use crate::talos::Arch;
+use crate::units::SectorSize;
+
+/// Volumes that were laid out before. Nodes of a site differ in their addon alone, and mostly not in
+/// its length: all else of the volume is theirs, too.
+#[derive(Debug, Default)]
+pub struct Memo(Option<(Volume, Laid)>);
+
+impl Memo {
+    /// Writes a volume, or takes the last one with another addon.
+    ///
+    /// # Errors
+    ///
+    /// As [`fat::write`].
+    pub fn write(&mut self, volume: Volume) -> Result<Laid, FatError> {
+        if let Some(laid) = self.0.as_ref().and_then(|(old, laid)| again(old, laid, &volume)) {
+            return Ok(laid);
+        }
+        let laid = fat::write(&volume)?;
+        self.0 = Some((volume, laid.clone()));
+        Ok(laid)
+    }
+
+    /// The least length of a volume that holds `files`, which is known where such a one was written.
+    ///
+    /// # Errors
+    ///
+    /// As [`fat::least_len`].
+    pub fn least_len(&self, sector: SectorSize, files: &[File]) -> Result<u64, FatError> {
+        match &self.0 {
+            Some((old, _)) if old.sector == sector && same_places(&old.files, files) => Ok(old.len),
+            _ => fat::least_len(sector, files),
+        }
+    }
+}
+
+fn again(old: &Volume, laid: &Laid, new: &Volume) -> Option<Laid> {
+    let head = |v: &Volume| (v.len, v.sector, v.label, v.serial, v.epoch, v.hidden_sectors);
+    if head(old) != head(new) || !same_places(&old.files, &new.files) {
+        return None;
+    }
+    let changed =
+        old.files.iter().zip(&new.files).filter(|(a, b)| !same_bytes(&a.content, &b.content));
+    changed.map(|(_, file)| file).try_fold(laid.clone(), |laid, file| {
+        laid.with(&file.path, &file.content, file.content.len())
+    })
+}
+
+/// Whether the files get the same names, attributes and places.
+fn same_places(old: &[File], new: &[File]) -> bool {
+    let key = |f: &File| (f.path.clone(), f.content.len(), f.read_only, f.place);
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| key(a) == key(b))
+}
+
+fn same_bytes(a: &Blob, b: &Blob) -> bool {
+    let (a, b) = (a.extents(), b.extents());
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is_same_run(b))
+}
 
 /// The kind of medium that the partition lies on. Talos spells the boot loader's path in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use crate::format::grub::{self, Entry};
 use crate::format::iso9660::{self, BiosBoot, Content, File, Image, Placed, VolumeId};
 use crate::format::mbr;
 use crate::layout::disk::EFI_SYSTEM;
+use crate::layout::esp::Memo;
 use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid};
 use crate::payload::uki::Reset;
 use crate::plan::Loader;
@@ -35,8 +36,8 @@ const GRUB_TIMEOUT: u32 = 3;
 /// # Errors
 ///
 /// Where something does not fit its format.
-pub fn lay_out(parts: &Parts<'_>, loader: &Loader) -> Result<Blob, LayoutError> {
-    let esp = esp(parts, loader)?;
+pub fn lay_out(parts: &Parts<'_>, loader: &Loader, memo: &mut Memo) -> Result<Blob, LayoutError> {
+    let esp = esp(parts, loader, memo)?;
     let mut files = shown(parts, loader, &esp);
     if parts.grub.is_some() {
         files.extend(bios_files(parts, loader.timeout.min(GRUB_TIMEOUT)));
@@ -59,10 +60,10 @@ pub fn lay_out(parts: &Parts<'_>, loader: &Loader) -> Result<Blob, LayoutError> 
 }
 
 /// The EFI partition, as small as its files and the limits of FAT32 allow.
-fn esp(parts: &Parts<'_>, loader: &Loader) -> Result<Laid, LayoutError> {
+fn esp(parts: &Parts<'_>, loader: &Loader, memo: &mut Memo) -> Result<Laid, LayoutError> {
     let files = esp::files(esp::Kind::Iso, parts, loader);
     let volume = Volume {
-        len: fat::least_len(SectorSize::B512, &files)?,
+        len: memo.least_len(SectorSize::B512, &files)?,
         sector: SectorSize::B512,
         label: Label::new("EFI").expect("the label is short and in capitals"),
         serial: FAT_SERIAL,
@@ -70,7 +71,7 @@ fn esp(parts: &Parts<'_>, loader: &Loader) -> Result<Laid, LayoutError> {
         hidden_sectors: 0,
         files,
     };
-    Ok(fat::write(&volume)?)
+    Ok(memo.write(volume)?)
 }
 
 /// The EFI partition's files once more in the ISO's own tree, so that a person may copy them to a

@@ -15,6 +15,7 @@ use crate::blob::Blob;
 use crate::format::fat::FatError;
 use crate::format::gpt::GptError;
 use crate::format::iso9660::IsoError;
+use crate::layout::esp::Memo;
 use crate::payload::Payload;
 use crate::plan::{Medium, NodePlan};
 
@@ -66,19 +67,19 @@ pub enum LayoutError {
     BootCode,
 }
 
-/// Lays out the plan's medium.
+/// Lays out the plan's medium; `memo` knows what the media before had in common with it.
 ///
 /// # Errors
 ///
 /// Where something does not fit.
-pub fn lay_out(parts: &Parts<'_>) -> Result<Vec<OutputFile>, LayoutError> {
+pub fn lay_out(parts: &Parts<'_>, memo: &mut Memo) -> Result<Vec<OutputFile>, LayoutError> {
     let image = |blob| vec![OutputFile { path: parts.plan.output(), blob }];
     match &parts.plan.medium {
-        Medium::Iso { loader, .. } => Ok(image(iso::lay_out(parts, loader)?)),
+        Medium::Iso { loader, .. } => Ok(image(iso::lay_out(parts, loader, memo)?)),
         Medium::Disk { sector, esp_bytes, disk_bytes, loader } => {
             let space =
                 disk::Space { sector: *sector, esp_bytes: *esp_bytes, disk_bytes: *disk_bytes };
-            Ok(image(disk::lay_out(parts, space, loader)?))
+            Ok(image(disk::lay_out(parts, space, loader, memo)?))
         }
         Medium::Files => Ok(files::lay_out(parts)),
     }

@@ -70,8 +70,10 @@ pub fn segment(config: &[u8], base: &Initramfs, epoch: u32) -> Result<Blob, Exte
         file(&image, squashfs(config, epoch)?.labelled("config layer")),
         file(LIST, Blob::from_bytes(LIST, list.into_bytes())),
     ];
-    let archive = cpio::write(&entries, epoch)?.labelled("config segment");
-    Ok(Builder::default().blob(&archive).align(SEGMENT_STEP).finish())
+    // One run of bytes: it is small, and maps are easier to read so.
+    let archive = cpio::write(&entries, epoch)?.to_vec().expect("bytes in memory can be read");
+    let segment = Builder::default().bytes("config segment", archive);
+    Ok(segment.align(SEGMENT_STEP).finish())
 }
 
 /// The config's squashfs: read by root alone, and labelled as Talos labels its state.

@@ -14,7 +14,7 @@ use crate::blob::Blob;
 use crate::catalog::value::Firmware;
 use crate::cli::Build;
 use crate::inspect::memo::Memo;
-use crate::layout::{self, LayoutError, OutputFile};
+use crate::layout::{self, LayoutError, OutputFile, esp};
 use crate::payload::{self, PayloadError};
 use crate::plan::{Line, Medium, NodePlan};
 use crate::report::Diagnostic;
@@ -40,7 +40,16 @@ pub fn build(args: &Build, progress: &Progress) -> Result<(), Failure> {
     let grub = open_grub(&site, &plans)?;
     let batch = Batch::open(&args.out).map_err(|error| sink_failure(&error))?;
     let manifest = Manifest::new(&site, &assets, &args.out);
-    let mut build = Run { assets, grub, batch, memo, manifest, progress, has_read: false };
+    let mut build = Run {
+        assets,
+        grub,
+        batch,
+        memo,
+        manifest,
+        laid: esp::Memo::default(),
+        progress,
+        has_read: false,
+    };
     let mut failures = Vec::new();
     for plan in &plans {
         if let Err(failure) = build.node(plan) {
@@ -57,6 +66,7 @@ struct Run<'a> {
     batch: Batch,
     memo: Memo,
     manifest: Manifest,
+    laid: esp::Memo,
     progress: &'a Progress,
     /// Whether a medium was read back whole, so that what later ones share with it is known.
     has_read: bool,
@@ -69,7 +79,8 @@ impl Run<'_> {
         let payload = payload.map_err(|error| payload_failure(plan, &error))?;
         let grub = self.grub.as_ref().filter(|_| starts_by_bios(plan));
         let parts = layout::Parts { plan, assets: &self.assets, payload: &payload, grub };
-        let files = layout::lay_out(&parts).map_err(|error| layout_failure(plan, &error))?;
+        let files = layout::lay_out(&parts, &mut self.laid)
+            .map_err(|error| layout_failure(plan, &error))?;
         let mut pending = Vec::new();
         for file in &files {
             pending.push(self.write(plan, file)?);

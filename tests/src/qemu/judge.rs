@@ -101,7 +101,7 @@ pub(super) fn fatal(console: &[u8]) -> Option<Failure> {
     let text = plain(console);
     let lines: Vec<_> = text.lines().map(|line| (line, line.to_ascii_lowercase())).collect();
     let firmware = FIRMWARE.iter().find_map(|(pieces, reason)| {
-        let hit = |line: &str| !is_later(line) && holds(line, pieces);
+        let hit = |line: &str| !is_later(line) && !is_harmless(line) && holds(line, pieces);
         let (line, _) = lines.iter().find(|(_, lower)| hit(lower))?;
         failure(*reason, line.trim())
     });
@@ -119,6 +119,12 @@ pub(super) fn fatal(console: &[u8]) -> Option<Failure> {
 /// be taken for a firmware's.
 fn is_later(line: &str) -> bool {
     line.starts_with('[') || line.starts_with("@lab ")
+}
+
+/// systemd-boot may not write its random seed where the file is read-only, as it is on ISOs. It says
+/// so and goes on.
+fn is_harmless(line: &str) -> bool {
+    line.contains("random seed file")
 }
 
 fn holds(line: &str, pieces: &[&str]) -> bool {
@@ -239,8 +245,11 @@ mod tests {
 
     #[test]
     fn what_the_kernel_or_a_config_says_is_not_taken_for_a_firmwares_word() {
-        let lines =
-            ["[    1.0] foo: Access Denied", "@lab cmdline=grub> kernel panic - not syncing"];
+        let lines = [
+            "[    1.0] foo: Access Denied",
+            "@lab cmdline=grub> kernel panic - not syncing",
+            "Failed to open random seed file: Access denied",
+        ];
         for line in lines {
             let more = |e: &mut Evidence| e.console.extend(format!("{line}\r\n").bytes());
             assert_eq!(with(more), None, "{line}");
