@@ -40,7 +40,7 @@ struct Sites {
 /// Builds all media, once for all tests; nothing where this machine cannot.
 fn sites() -> Option<&'static Sites> {
     static SITES: OnceLock<Option<Sites>> = OnceLock::new();
-    SITES.get_or_init(|| make_sites().unwrap()).as_ref()
+    SITES.get_or_init(|| make_sites().expect("the media can be built")).as_ref()
 }
 
 fn make_sites() -> Result<Option<Sites>> {
@@ -169,7 +169,7 @@ fn config_of(name: &str) -> String {
 fn boot(image: &Path, firmware: Firmware, medium: Medium) -> Verdict {
     let name = image.file_stem().unwrap_or_default().to_string_lossy();
     let start = Start::Medium(firmware, medium, image.to_owned());
-    Machine::new(&format!("{name}-{firmware:?}"), start).boot().unwrap()
+    Machine::new(&format!("{name}-{firmware:?}"), start).boot().expect("QEMU starts")
 }
 
 /// The boot found the node's config, as Talos wants it, and the command line that was meant.
