@@ -133,24 +133,19 @@ pub fn start(tree: &Tree, memo: &mut Memo) -> Result<System, Damage> {
 /// The file `extensions.yaml`, as far as the first program reads it.
 #[derive(Deserialize)]
 struct List {
-    #[serde(default)]
     layers: Option<Vec<ListedLayer>>,
 }
 
 #[derive(Deserialize)]
 struct ListedLayer {
-    #[serde(default)]
-    image: String,
-    #[serde(default)]
-    metadata: Metadata,
+    image: Option<String>,
+    metadata: Option<Metadata>,
 }
 
 #[derive(Default, Deserialize)]
 struct Metadata {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    version: String,
+    name: Option<String>,
+    version: Option<String>,
 }
 
 fn layers(tree: &Tree, memo: &mut Memo) -> Result<Vec<Layer>, Damage> {
@@ -161,19 +156,32 @@ fn layers(tree: &Tree, memo: &mut Memo) -> Result<Vec<Layer>, Damage> {
     }
     let bytes = tree.content(file, LIST_LIMIT, memo)?;
     let bytes = bytes.to_vec().map_err(|e| Damage::read(LIST, 0, e))?;
-    // An error's text may quote the file; it holds nothing secret.
-    let list: List =
-        serde_yaml::from_slice(&bytes).map_err(|e| damage(format!("it is malformed: {e}")))?;
-    let layers: Vec<_> = list
-        .layers
-        .unwrap_or_default()
-        .into_iter()
-        .map(|l| Layer { image: l.image, name: l.metadata.name, version: l.metadata.version })
-        .collect();
+    let layers = parse(&bytes).map_err(|why| damage(format!("it is malformed: {why}")))?;
     if layers.len() > LAYERS_LIMIT {
         return Err(damage(format!("it lists {} layers", layers.len())).should("500 at most"));
     }
     Ok(layers)
+}
+
+/// The layers of the first document, as Go's decoder takes them: no document at all is an error.
+/// The error's text may quote the file; it holds nothing secret.
+fn parse(bytes: &[u8]) -> Result<Vec<Layer>, String> {
+    let is_blank = |line: &[u8]| matches!(line.trim_ascii_start(), [] | [b'#', ..]);
+    let document = serde_yaml::Deserializer::from_slice(bytes).next();
+    let Some(document) = document.filter(|_| !bytes.split(|&b| b == b'\n').all(is_blank)) else {
+        return Err("it is empty".into());
+    };
+    let list = Option::<List>::deserialize(document).map_err(|e| e.to_string())?;
+    let layers = list.and_then(|list| list.layers).unwrap_or_default();
+    let layer = |listed: ListedLayer| {
+        let metadata = listed.metadata.unwrap_or_default();
+        Layer {
+            image: listed.image.unwrap_or_default(),
+            name: metadata.name.unwrap_or_default(),
+            version: metadata.version.unwrap_or_default(),
+        }
+    };
+    Ok(layers.into_iter().map(layer).collect())
 }
 
 fn image<'a>(tree: &'a Tree, path: &str) -> Result<&'a File, Damage> {
@@ -213,4 +221,43 @@ fn find(tree: &Tree, layer: &Layer, file: &File, memo: &mut Memo) -> Result<Opti
         gid: config.gid,
         label,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(image: &str, name: &str, version: &str) -> Layer {
+        Layer { image: image.into(), name: name.into(), version: version.into() }
+    }
+
+    #[test]
+    fn a_list_is_read_as_go_reads_it() {
+        let list = "layers:\n  - image: 0.sqsh\n    metadata: {name: a, version: 1.20, x: []}\n\
+                    \x20 - {image: 1.sqsh}\nelse: 1\n---\nmore: [\n";
+        let layers = parse(list.as_bytes()).unwrap();
+        assert_eq!(layers, [layer("0.sqsh", "a", "1.20"), layer("1.sqsh", "", "")]);
+        for empty in ["{}", "layers:", "---", "layers: []"] {
+            assert_eq!(parse(empty.as_bytes()), Ok(Vec::new()), "{empty}");
+        }
+        for bad in ["", "# nothing\n", "layers: 1", "layers: [~]", "layers: [", "a", "layers: [1]"]
+        {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_config_is_never_shown() {
+        let found = Found {
+            bytes: b"token: secret".as_slice().into(),
+            digest: Digest::of(b""),
+            image: "0.sqsh".into(),
+            version: String::new(),
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+            label: None,
+        };
+        assert!(!format!("{found:?}").contains("secret"));
+    }
 }

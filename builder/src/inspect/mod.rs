@@ -26,7 +26,7 @@ pub mod pe;
 pub mod uki;
 pub mod grub;
 pub mod meta;
-mod unpack;
+pub mod unpack;
 mod cpio;
 pub mod memo;
 pub mod initrd;
