@@ -26,7 +26,7 @@ const GLOBAL_ADDONS: &str = "loader/addons";
 const STUB_CMDLINE: u32 = 254;
 const STUB_INITRD: u32 = 257;
 /// The most UKIs, and the most addons of one folder, of a volume.
-const FILES_LIMIT: usize = 64;
+const FILES_LIMIT: usize = 16;
 
 /// What a volume offers.
 pub(super) struct Esp {

@@ -16,8 +16,9 @@ use super::damage::Damage;
 use super::field;
 use crate::blob::{Blob, Builder};
 
-/// The most entries of a directory, by the specification.
-const DIRECTORY_ENTRIES: u64 = 1 << 16;
+/// The most entries of a directory that are read, those of long names counted. The specification
+/// has eight times as many, and an EFI partition some dozens.
+const DIRECTORY_ENTRIES: u64 = 1 << 13;
 /// The clusters below which a volume is a FAT12.
 const FAT12_BELOW: u64 = 4085;
 /// The clusters below which a volume is a FAT16.
@@ -297,7 +298,7 @@ impl Fat {
         File { name, short, attributes: entry.attributes, len, first }
     }
 
-    /// A directory's bytes, at most 65,536 entries.
+    /// A directory's bytes, at most 8192 entries.
     fn directory(&self, dir: Option<&File>) -> Result<Vec<u8>, Damage> {
         let limit = DIRECTORY_ENTRIES * 32;
         let first = match (dir, &self.root) {

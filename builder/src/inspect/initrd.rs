@@ -19,6 +19,8 @@ use crate::blob::{Blob, Source};
 
 /// The most files of an initrd.
 const FILES_LIMIT: usize = 1 << 16;
+/// The most compressed segments of an initrd.
+const SEGMENTS_LIMIT: usize = 1024;
 /// The directories that are there before anything is unpacked.
 const BUILT_IN: [&str; 3] = ["", "dev", "root"];
 /// The bits of a mode that say what kind of file it is.
@@ -210,6 +212,9 @@ impl Tree {
     /// Adds the entries of a compressed segment; gives its end.
     fn add_packed(&mut self, initrd: &Blob, at: u64, memo: &mut Memo) -> Result<u64, Damage> {
         let packing = Packing::detect(initrd, at)?;
+        if self.segments.len() >= SEGMENTS_LIMIT {
+            return Err(Damage::new("initrd segment", at, "it is one of more than 1024"));
+        }
         let facts = match memo.get(initrd, at) {
             Some(facts) => facts,
             None => {

@@ -21,8 +21,8 @@ use crate::blob::{Blob, Builder};
 
 /// The bytes of a logical block.
 pub const BLOCK: u64 = 2048;
-/// The longest directory that is read.
-const DIRECTORY_LIMIT: u64 = 16 << 20;
+/// The bytes of directories that are read at one go.
+const DIRECTORIES_LIMIT: u64 = 32 << 20;
 /// The most files of a volume that are listed.
 const FILES_LIMIT: usize = 1 << 16;
 /// The deepest path that is followed.
@@ -204,12 +204,13 @@ impl Iso {
     ///
     /// [`Damage`] where a directory on the way is damaged.
     pub fn find(&self, path: &str) -> Result<Option<File>, Damage> {
+        let mut budget = DIRECTORIES_LIMIT;
         let mut here = self.root.clone();
         for (depth, name) in path.split('/').filter(|n| !n.is_empty()).enumerate() {
             if depth >= DEPTH_LIMIT || !here.is_dir {
                 return Ok(None);
             }
-            match self.list(&here)?.into_iter().find(|f| f.name == name) {
+            match self.list_within(&here, &mut budget)?.into_iter().find(|f| f.name == name) {
                 Some(file) => here = file,
                 None => return Ok(None),
             }
@@ -229,6 +230,7 @@ impl Iso {
     ///
     /// [`Damage`] where a directory is damaged or holds itself, or there are more than 65,536.
     pub fn walk(&self) -> Result<Vec<(String, File)>, Damage> {
+        let mut budget = DIRECTORIES_LIMIT;
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
         let mut todo = vec![(String::new(), 0, self.root.clone())];
@@ -237,7 +239,7 @@ impl Iso {
             if depth > DEPTH_LIMIT || !seen.insert(at) {
                 return Err(Damage::new("directory", at, "it is inside of itself, or too deep"));
             }
-            for file in self.list(&dir)? {
+            for file in self.list_within(&dir, &mut budget)? {
                 let path = if path.is_empty() {
                     file.name.clone()
                 } else {
@@ -263,12 +265,17 @@ impl Iso {
     ///
     /// [`Damage`] where a record is cut, its two byte orders differ, or it points past the medium.
     pub fn list(&self, dir: &File) -> Result<Vec<File>, Damage> {
+        self.list_within(dir, &mut { DIRECTORIES_LIMIT })
+    }
+
+    /// As [`Self::list`]; the bytes read are taken off a budget.
+    fn list_within(&self, dir: &File, budget: &mut u64) -> Result<Vec<File>, Damage> {
         let mut files: Vec<File> = Vec::new();
         let mut open = false;
         for range in &dir.ranges {
-            let bytes = field::bytes(&self.medium, "directory", range.clone(), DIRECTORY_LIMIT)?;
+            let bytes = self.spend("directory", range.clone(), budget)?;
             for (at, record) in records(&bytes, range.start)? {
-                let Some(file) = self.file(record, at)? else { continue };
+                let Some(file) = self.file(record, at, budget)? else { continue };
                 match files.last_mut().filter(|last| open && last.name == file.name) {
                     Some(last) => last.ranges.extend(file.ranges),
                     None => files.push(file),
@@ -279,7 +286,18 @@ impl Iso {
         Ok(files)
     }
 
-    fn file(&self, bytes: &[u8], at: u64) -> Result<Option<File>, Damage> {
+    fn spend(
+        &self,
+        place: &'static str,
+        range: Range<u64>,
+        budget: &mut u64,
+    ) -> Result<Vec<u8>, Damage> {
+        let bytes = field::bytes(&self.medium, place, range, *budget)?;
+        *budget -= bytes.len() as u64;
+        Ok(bytes)
+    }
+
+    fn file(&self, bytes: &[u8], at: u64, budget: &mut u64) -> Result<Option<File>, Damage> {
         let (record, rest) = Record::read_from_prefix(bytes).expect("a record has its fields");
         let name_len = usize::from(record.identifier_length);
         let Some((name, system)) = rest.split_at_checked(name_len) else {
@@ -291,7 +309,7 @@ impl Iso {
         // A padding byte follows a name of even length.
         let system = system.get(1 - name_len % 2..).unwrap_or_default();
         let rock_ridge = match self.skip {
-            Some(skip) => self.rock_ridge_name(system.get(usize::from(skip)..), at)?,
+            Some(skip) => self.rock_ridge_name(system.get(usize::from(skip)..), at, budget)?,
             None => None,
         };
         let name = rock_ridge.unwrap_or_else(|| plain_name(name));
@@ -305,7 +323,7 @@ impl Iso {
     /// Whether the root's own record starts with the SP field, and what it says to skip in others.
     fn sharing_protocol(&self) -> Result<Option<u8>, Damage> {
         let range = self.root.ranges[0].clone();
-        let bytes = field::bytes(&self.medium, "directory", range.clone(), DIRECTORY_LIMIT)?;
+        let bytes = self.spend("directory", range.clone(), &mut { DIRECTORIES_LIMIT })?;
         let records = records(&bytes, range.start)?;
         let system = records.first().and_then(|(_, record)| record.get(34..));
         Ok(match system {
@@ -314,7 +332,12 @@ impl Iso {
         })
     }
 
-    fn rock_ridge_name(&self, area: Option<&[u8]>, at: u64) -> Result<Option<String>, Damage> {
+    fn rock_ridge_name(
+        &self,
+        area: Option<&[u8]>,
+        at: u64,
+        budget: &mut u64,
+    ) -> Result<Option<String>, Damage> {
         let mut name = Vec::new();
         let mut area = area.unwrap_or_default().to_vec();
         for _ in 0..HOPS_LIMIT {
@@ -326,7 +349,7 @@ impl Iso {
             };
             let start = u64::from(block) * BLOCK + u64::from(offset);
             let range = start..start + u64::from(len);
-            area = field::bytes(&self.medium, "continuation area", range, BLOCK)?;
+            area = self.spend("continuation area", range, budget)?;
         }
         Err(Damage::new("directory record", at, "its continuation areas do not end"))
     }

@@ -34,6 +34,8 @@ use crate::units::SectorSize;
 const MENU_LIMIT: u64 = 1 << 20;
 /// The longest GRUB image in a boot catalog.
 const ELTORITO_LIMIT: u64 = 4 << 20;
+/// The most entries of a menu, the most initrds of one, and the most EFI volumes of a medium.
+const ENTRIES_LIMIT: usize = 16;
 /// Where an ISO's own `grub.cfg` is.
 const MENU: &str = "boot/grub/grub.cfg";
 
@@ -68,6 +70,15 @@ fn medium(kind: Kind) -> Medium {
         regions: Vec::new(),
         notes: Vec::new(),
     }
+}
+
+/// No medium that anybody makes has more; a hostile one would be read for long.
+fn check_count(place: &'static str, what: &str, count: usize) -> Result<(), Damage> {
+    if count > ENTRIES_LIMIT {
+        let wrong = format!("there are {count} {what}");
+        return Err(Damage::new(place, 0, wrong).should(format!("at most {ENTRIES_LIMIT}")));
+    }
+    Ok(())
 }
 
 fn region(range: Range<u64>, label: impl Into<String>) -> Region {
@@ -113,6 +124,7 @@ fn read_disk(disk: &Blob, table: &Table, memo: &mut Memo) -> Result<Medium, Dama
     let mut out = medium(Kind::Disk { sector: table.sector() });
     out.notes.clone_from(&table.notes);
     out.regions = table_regions(disk, table);
+    check_count("partition table", "EFI system partitions", table.esps().count())?;
     for partition in table.esps() {
         read_esp(disk, partition.range.clone(), table.sector(), &mut out, memo)?;
         out.doors.insert(Door::UefiDisk);
@@ -207,7 +219,9 @@ fn read_iso(blob: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
     if let Some(table) = &table {
         out.notes.clone_from(&table.notes);
     }
-    for range in esp_ranges(blob, &iso, table.as_ref(), &mut out) {
+    let esps = esp_ranges(blob, &iso, table.as_ref(), &mut out);
+    check_count("boot catalog", "EFI system partitions", esps.len())?;
+    for range in esps {
         read_esp(blob, range, SectorSize::B512, &mut out, memo)?;
     }
     read_bios(blob, &iso, &mut out, memo)?;
@@ -287,7 +301,9 @@ fn read_bios(blob: &Blob, iso: &Iso, out: &mut Medium, memo: &mut Memo) -> Resul
     let text = field::bytes(&iso.content(&menu), "grub.cfg", 0..menu.len(), MENU_LIMIT)?;
     let text = String::from_utf8(text)
         .map_err(|_| Damage::new("grub.cfg", 0, "it is no UTF-8").within(format!("`{MENU}`")))?;
-    for entry in grub::read(&text).map_err(|e| e.within(format!("`{MENU}`")))? {
+    let entries = grub::read(&text).map_err(|e| e.within(format!("`{MENU}`")))?;
+    check_count("grub.cfg", "menu entries", entries.len())?;
+    for entry in entries {
         let within = format!("menu entry `{}`", entry.title);
         let boot = bios_boot(iso, entry, &mut out.notes, memo).map_err(|e| e.within(within))?;
         out.boots.push(boot);
@@ -305,6 +321,7 @@ fn bios_boot(
         Some(file) => Ok(iso.content(&file)),
         None => Err(Damage::new("grub.cfg", 0, format!("`{path}` is not on the ISO"))),
     };
+    check_count("grub.cfg", "initrds", entry.initrds.len())?;
     let kernel = kernel_release(&content(&entry.linux)?)
         .map_err(|e| e.within(format!("`{}`", entry.linux)))?;
     let initrds = entry.initrds.iter().map(|p| content(p)).collect::<Result<Vec<_>, _>>()?;

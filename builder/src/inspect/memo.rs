@@ -11,7 +11,7 @@
 //!
 //! Not here: decoding (`unpack`, `cpio`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::cpio::Facts;
@@ -127,8 +127,9 @@ impl Memo {
         let runs = self.runs(&part);
         let own = part.extents().iter().map(|e| &e.source);
         let originals = self.aliases.values().map(|a| &a.copied_from);
-        let is_meant = |s: &&Source| runs.iter().any(|run| run.place == place(s).0);
-        let _held = own.chain(originals).filter(is_meant).cloned().collect();
+        let mut wanted: BTreeSet<_> = runs.iter().map(|run| run.place).collect();
+        let is_wanted = |s: &&Source| wanted.remove(&place(s).0);
+        let _held = own.chain(originals).filter(is_wanted).cloned().collect();
         self.segments.push_back(Known { runs, facts, _held });
     }
 

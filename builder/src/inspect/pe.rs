@@ -7,6 +7,8 @@
 //!
 //! Not here: signatures, relocations, and what the sections mean (`uki`).
 
+use std::ops::Range;
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -187,53 +189,20 @@ impl Pe {
     }
 
     fn read_sections(&mut self, file: &Blob, table: u64, count: u16) -> Result<(), Damage> {
-        let mut in_file = Vec::new();
-        let mut in_memory = Vec::new();
-        for number in 0..u64::from(count) {
-            let at = table + number * size_of::<SectionHeader>() as u64;
-            let header: SectionHeader = field::load(file, "pe section header", at)?;
-            let name = field::text(&header.name);
-            let damage =
-                |wrong: &str| Damage::new("pe section header", at, format!("`{name}` {wrong}"));
-            let size = u64::from(header.virtual_size.get());
-            let address = u64::from(header.virtual_address.get());
-            let raw = u64::from(header.size_of_raw_data.get());
-            let offset = u64::from(header.pointer_to_raw_data.get());
-            if address + size > u64::from(self.size_of_image) {
-                return Err(damage("lies past the image").should("inside SizeOfImage"));
-            }
-            let stored = field::slice(file, "pe section", offset..offset + raw)
-                .map_err(|_| damage("lies past the file"))?;
-            if raw > 0 && offset < table {
-                return Err(damage("lies over the headers"));
-            }
-            in_file.push((offset, offset + raw, number));
-            in_memory.push((address, address + size, number));
-            let kept = stored.slice(0..raw.min(size));
-            let data = Builder::default().blob(&kept).zeros("section's end", size - kept.len());
-            self.sections.push(Section {
-                name,
-                address: header.virtual_address.get(),
-                data: data.finish(),
-                offset: header.pointer_to_raw_data.get(),
-            });
+        let at = |number: u64| table + number * size_of::<SectionHeader>() as u64;
+        let headers: Vec<SectionHeader> = (0..u64::from(count))
+            .map(|number| field::load(file, "pe section header", at(number)))
+            .collect::<Result<_, _>>()?;
+        for (number, header) in (0..).zip(&headers) {
+            header.check(file.len(), table, self.size_of_image).map_err(|wrong| {
+                let wrong = format!("`{}` {wrong}", field::text(&header.name));
+                Damage::new("pe section header", at(number), wrong)
+            })?;
         }
-        self.check_apart(in_file, table)?;
-        self.check_apart(in_memory, table)
-    }
-
-    /// No two ranges share a byte.
-    fn check_apart(&self, mut ranges: Vec<(u64, u64, u64)>, table: u64) -> Result<(), Damage> {
-        ranges.retain(|(start, end, _)| start < end);
-        ranges.sort_unstable();
-        let Some(pair) = ranges.windows(2).find(|pair| pair[1].0 < pair[0].1) else {
-            return Ok(());
-        };
-        let name = |number: u64| {
-            usize::try_from(number).ok().and_then(|n| self.sections.get(n)).map_or("", |s| &s.name)
-        };
-        let wrong = format!("`{}` and `{}` overlap", name(pair[0].2), name(pair[1].2));
-        Err(Damage::new("pe section header", table, wrong))
+        check_apart(&headers, table, SectionHeader::in_file)?;
+        check_apart(&headers, table, SectionHeader::in_memory)?;
+        self.sections = headers.iter().map(|header| header.section(file)).collect();
+        Ok(())
     }
 
     /// The signatures lie in the file, where there are any.
@@ -255,5 +224,63 @@ impl Pe {
             return Err(Damage::new("pe data directory", at, wrong));
         }
         Ok(())
+    }
+}
+
+impl SectionHeader {
+    /// The section's bytes in the file.
+    fn in_file(&self) -> Range<u64> {
+        let start = u64::from(self.pointer_to_raw_data.get());
+        start..start + u64::from(self.size_of_raw_data.get())
+    }
+
+    /// The section's bytes in memory.
+    fn in_memory(&self) -> Range<u64> {
+        let start = u64::from(self.virtual_address.get());
+        start..start + u64::from(self.virtual_size.get())
+    }
+
+    fn check(&self, file_len: u64, table: u64, image: u32) -> Result<(), &'static str> {
+        let file = self.in_file();
+        if self.in_memory().end > u64::from(image) {
+            return Err("lies past SizeOfImage");
+        }
+        if file.end > file_len {
+            return Err("lies past the file");
+        }
+        if !file.is_empty() && file.start < table {
+            return Err("lies over the headers");
+        }
+        Ok(())
+    }
+
+    fn section(&self, file: &Blob) -> Section {
+        let size = u64::from(self.virtual_size.get());
+        let stored = self.in_file();
+        let kept = file.slice(stored.start..stored.end.min(stored.start + size));
+        let data = Builder::default().blob(&kept).zeros("section's end", size - kept.len());
+        Section {
+            name: field::text(&self.name),
+            address: self.virtual_address.get(),
+            data: data.finish(),
+            offset: self.pointer_to_raw_data.get(),
+        }
+    }
+}
+
+/// No two sections share a byte.
+fn check_apart(
+    headers: &[SectionHeader],
+    table: u64,
+    range: impl Fn(&SectionHeader) -> Range<u64>,
+) -> Result<(), Damage> {
+    let mut sorted: Vec<_> = headers.iter().filter(|h| !range(h).is_empty()).collect();
+    sorted.sort_by_key(|h| range(h).start);
+    match sorted.windows(2).find(|pair| range(pair[1]).start < range(pair[0]).end) {
+        Some(pair) => {
+            let [a, b] = [pair[0], pair[1]].map(|h| field::text(&h.name));
+            Err(Damage::new("pe section header", table, format!("`{a}` and `{b}` overlap")))
+        }
+        None => Ok(()),
     }
 }

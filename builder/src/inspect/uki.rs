@@ -15,7 +15,7 @@ use crate::blob::{Blob, Builder};
 use crate::talos::Arch;
 
 /// The longest text section that is read.
-const TEXT_LIMIT: u64 = 1 << 20;
+const TEXT_LIMIT: u64 = 64 << 10;
 /// The most profiles of a UKI.
 const PROFILES_LIMIT: usize = 64;
 
@@ -64,7 +64,7 @@ impl Uki {
     /// # Errors
     ///
     /// [`Damage`] where it is no PE image of an architecture that Talos runs on, has no kernel that
-    /// firmware can start, or a text section is longer than 1 MiB.
+    /// firmware can start, or a text section is longer than 64 KiB.
     pub fn read(file: &Blob) -> Result<Self, Damage> {
         let pe = Pe::read(file)?;
         let arch = pe.arch().ok_or_else(|| {
@@ -99,7 +99,7 @@ impl Uki {
     ///
     /// # Errors
     ///
-    /// [`Damage`] where a text section is longer than 1 MiB.
+    /// [`Damage`] where a text section is longer than 64 KiB.
     pub fn profiles(&self) -> Result<Vec<Profile>, Damage> {
         if self.groups.is_empty() {
             return Ok(vec![self.profile(&[])?]);
@@ -150,7 +150,7 @@ impl Addon {
     ///
     /// # Errors
     ///
-    /// [`Damage`] where it is no PE image, or a text section is longer than 1 MiB.
+    /// [`Damage`] where it is no PE image, or a text section is longer than 64 KiB.
     pub fn read(file: &Blob, uki: &Uki) -> Result<Result<Self, String>, Damage> {
         let pe = Pe::read(file)?;
         if pe.machine != pe::machine(uki.arch) {
@@ -163,8 +163,9 @@ impl Addon {
         let data = |name: &str| pe.section(name).map(|s| s.data.clone()).filter(|d| !d.is_empty());
         let uname = text(".uname")?;
         if let (Some(own), Some(theirs)) = (&uname, &uki.uname)
-            && own != theirs
+            && !theirs.starts_with(own.as_str())
         {
+            // The stub compares as many bytes as the addon has.
             return Ok(Err(format!("it is for the kernel `{own}`")));
         }
         let (cmdline, ucode, initrd) = (text(".cmdline")?, data(".ucode"), data(".initrd"));
