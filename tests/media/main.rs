@@ -1,0 +1,15 @@
+//! Whole media, from the site file to what foreign readers find on them.
+//!
+//! In: sites with boot assets made here. Out: what foreign programs say of the built media.
+//!
+//! Not here: the formats by themselves (`formats`, `iso9660`), and boots (`boot`).
+
+mod assets;
+mod fixture;
+mod kinds;
+mod oracle;
+mod iso;
+mod disk;
+mod esp;
+mod uki;
+mod standin;
