@@ -45,7 +45,7 @@ pub fn inspect(args: &Inspect, progress: &Progress) -> Result<(), Failure> {
         return print_config(&path.to_string(), &medium, progress);
     }
     if progress.is_json() {
-        progress.print(format!("{:#}\n", to_json(&medium)).as_bytes());
+        progress.event(to_json(&medium));
     } else {
         progress.print(about(&path.to_string(), &medium).as_bytes());
     }
@@ -204,7 +204,6 @@ fn to_json(medium: &Medium) -> Value {
     };
     json!({
         "event": "medium",
-        "version": 1,
         "kind": kind(medium),
         "volume_id": medium.volume_id,
         "starts_by": medium.doors.iter().map(|d| door(*d)).collect::<Vec<_>>(),

@@ -6,7 +6,7 @@
 //!
 //! Not here: the decisions (`plan`).
 
-use serde_json::Value;
+use serde_json::json;
 
 use crate::cli::Plan;
 use crate::plan::NodePlan;
@@ -20,11 +20,9 @@ use crate::verb::{Failure, decide};
 /// Where the site file is wrong.
 pub fn show(args: &Plan, progress: &Progress) -> Result<(), Failure> {
     let (_, plans) = decide(&args.site, &args.nodes, progress)?;
-    if progress.is_json() {
-        let plans = plans.iter().map(NodePlan::to_json).collect();
-        progress.print(format!("{:#}\n", Value::Array(plans)).as_bytes());
-    } else {
-        plans.iter().for_each(|plan| progress.say(&about(plan)));
+    for plan in &plans {
+        progress.say(&about(plan));
+        progress.event(json!({"event": "plan", "plan": plan.to_json()}));
     }
     Ok(())
 }
