@@ -57,7 +57,8 @@ fn program() -> Result<PathBuf> {
     if !program.is_file() {
         complain("installing cargo-deny; once, some minutes");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let install = ["install", "--quiet", "--locked", "cargo-deny", "--version", VERSION];
+        let install =
+            ["install", "--debug", "--quiet", "--locked", "cargo-deny", "--version", VERSION];
         let status = Command::new(cargo).args(install).arg("--root").arg(&root).status()?;
         if !status.success() {
             bail!("cargo-deny could not be installed; `cargo install cargo-deny` tells why");

@@ -85,7 +85,7 @@ fn have_cargo_fuzz() -> Result<()> {
     }
     complain("installing cargo-fuzz; once, some minutes");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let install = ["install", "--quiet", "--locked", "cargo-fuzz", "--version", VERSION];
+    let install = ["install", "--debug", "--quiet", "--locked", "cargo-fuzz", "--version", VERSION];
     let root = workspace().join("target/tools");
     let status = Command::new(cargo).args(install).arg("--root").arg(root).status()?;
     if !status.success() || !fuzz(&["--version"]).output().is_ok_and(|out| out.status.success()) {

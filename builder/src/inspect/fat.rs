@@ -78,6 +78,10 @@ pub struct File {
 
 /// `File::attributes`: read only.
 pub const READ_ONLY: u8 = 0x01;
+
+/// Bounds of [`Fat::walk`]: an EFI partition has a dozen files, three folders deep.
+const WALK_FILES: usize = 512;
+const WALK_DEPTH: usize = 8;
 const VOLUME_ID: u8 = 0x08;
 const DIRECTORY: u8 = 0x10;
 const LONG_NAME: u8 = 0x0f;
@@ -260,29 +264,62 @@ impl Fat {
     /// [`Damage`] where its chain of clusters is shorter or longer than its length says, leaves
     /// the volume, or comes back to itself.
     pub fn content(&self, file: &File) -> Result<Blob, Damage> {
+        let ranges = self.ranges(file)?;
+        let join = |out: Builder, range: Range<u64>| out.blob(&self.volume.slice(range));
+        Ok(ranges.into_iter().fold(Builder::default(), join).finish())
+    }
+
+    /// Where a file's bytes lie in the volume.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fat::content`].
+    pub fn ranges(&self, file: &File) -> Result<Vec<Range<u64>>, Damage> {
         let damage = |wrong: String| {
             Damage::new("fat", self.table.start, wrong).within(format!("`{}`", file.name))
         };
         let count = file.len.div_ceil(self.cluster_len);
         if count == 0 {
-            return Ok(Blob::default());
+            return Ok(Vec::new());
         }
         if count > self.clusters {
             return Err(damage(format!("the file takes {count} clusters of {}", self.clusters)));
         }
-        let chain =
+        let mut chain =
             self.chain(file.first, count).map_err(|e| e.within(format!("`{}`", file.name)))?;
         let found: u64 = chain.iter().map(|run| run.end - run.start).sum();
         if found < file.len {
             return Err(damage("its chain of clusters ends before the file".into()));
         }
-        let mut out = Builder::default();
-        for run in chain {
-            let left = file.len - out.len();
-            let end = run.end.min(run.start + left);
-            out = out.blob(&self.volume.slice(run.start..end));
+        // The file ends somewhere in the last cluster, so in the last run.
+        if let Some(last) = chain.last_mut() {
+            last.end -= found - file.len;
         }
-        Ok(out.finish())
+        Ok(chain)
+    }
+
+    /// All files below the root, by path; at most 512 of them, in folders at most 8 deep.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`] where a directory is damaged, or there is more.
+    pub fn walk(&self) -> Result<Vec<(String, File)>, Damage> {
+        let mut files = Vec::new();
+        let mut folders = vec![(String::new(), None, 0)];
+        while let Some((path, folder, depth)) = folders.pop() {
+            for file in self.list(folder.as_ref())? {
+                let path = format!("{path}{}", file.name);
+                if files.len() + folders.len() == WALK_FILES || depth == WALK_DEPTH {
+                    return Err(Damage::new("fat", self.data, "there are too many files")
+                        .should(format!("at most {WALK_FILES}, {WALK_DEPTH} folders deep")));
+                }
+                match file.is_dir() {
+                    true => folders.push((format!("{path}/"), Some(file), depth + 1)),
+                    false => files.push((path, file)),
+                }
+            }
+        }
+        Ok(files)
     }
 
     fn file(&self, entry: &Entry, long: LongName) -> File {

@@ -87,6 +87,10 @@ fn region(range: Range<u64>, label: impl Into<String>) -> Region {
 
 fn read_initrd(blob: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
     let tree = initrd::unpack(blob, memo)?;
+    if tree.segments.is_empty() {
+        let wrong = "it is neither an ISO, a disk, a UKI nor an initramfs";
+        return Err(Damage::new("medium", 0, wrong));
+    }
     let system = init::start(&tree, memo)?;
     let label = |s: &initrd::Segment| match s.packing {
         None => "cpio archive",
@@ -171,8 +175,20 @@ fn read_esp(
     out.notes.extend(found.notes);
     if matches!(out.kind, Kind::Disk { .. }) {
         check_case(&fat, &mut out.notes).map_err(within)?;
+        // An ISO shows them in its own tree.
+        out.regions.extend(esp_regions(&fat, start).map_err(within)?);
     }
     Ok(())
+}
+
+fn esp_regions(fat: &Fat, start: u64) -> Result<Vec<Region>, Damage> {
+    let mut regions = Vec::new();
+    for (path, file) in fat.walk()? {
+        let place =
+            |range: Range<u64>| region(start + range.start..start + range.end, format!("`{path}`"));
+        regions.extend(fat.ranges(&file)?.into_iter().map(place));
+    }
+    Ok(regions)
 }
 
 /// A running node looks for its boot loader and UKIs by names in this very case.

@@ -190,8 +190,10 @@ pub type ReadFile<'a> = &'a dyn Fn(&Path, u64) -> io::Result<Vec<u8>>;
 ///
 /// Every mistake in them, those of the site file first, each file's in the order of its lines.
 pub fn load(path: &Path) -> Result<Site, Vec<Diagnostic>> {
-    let bytes = file::read(path, MAX_BYTES)
-        .map_err(|error| vec![file::unreadable("site file", path, &error)])?;
+    let bytes = file::read(path, MAX_BYTES).map_err(|error| {
+        let help = "check the path, or write one with `talforge init`";
+        vec![file::unreadable("site file", path, &error).help(help)]
+    })?;
     load_text(path, &bytes, &file::read)
 }
 
