@@ -9,7 +9,7 @@ use talforge::inspect::memo::Memo;
 use talforge::inspect::{self, Boot, Door, Firmware, Kind, Medium};
 use talforge::units::SectorSize;
 
-use crate::rig::{CONFIG, LABEL, PROGRAMS, blob, folder, rig, shell};
+use crate::rig::{CONFIG, PROGRAMS, blob, folder, label, rig, shell};
 
 fn open(path: &Path) -> Medium {
     inspect::open(&blob(path), &mut Memo::default()).unwrap_or_else(|e| panic!("{path:?}: {e}"))
@@ -26,7 +26,7 @@ fn assert_config(boot: &Boot) {
     assert_eq!(&*found.bytes, CONFIG.as_bytes());
     assert_eq!(found.digest, Digest::of(CONFIG.as_bytes()));
     assert_eq!((found.mode, found.uid, found.gid), (0o400, 0, 0));
-    assert_eq!(found.label.as_deref(), Some(LABEL));
+    assert_eq!(found.label.as_deref(), label());
     assert_eq!(found.image, "0.sqsh");
     assert_eq!(found.version, found.digest.to_string());
     assert_eq!(boot.layers.len(), 1);

@@ -34,15 +34,25 @@ pub(crate) const PROGRAMS: &[&str] = &[
 
 /// The machine config in the samples.
 pub(crate) const CONFIG: &str = "version: v1alpha1\nmachine: {type: controlplane}\n";
-/// The SELinux label of its file.
-pub(crate) const LABEL: &str = "system_u:object_r:system_state_t:s0";
+/// The SELinux label of its file, where the samples' maker may give one: it takes root.
+const LABEL: &str = "system_u:object_r:system_state_t:s0";
+
+/// The label that files have which a script gave to `label`.
+pub(crate) fn label() -> Option<&'static str> {
+    static ROOT: OnceLock<bool> = OnceLock::new();
+    let is_root = || tools::stdout("id", &["-u"], Path::new("/")).unwrap().trim() == "0";
+    ROOT.get_or_init(is_root).then_some(LABEL)
+}
 
 /// Runs a shell script in a folder, and gives what it prints.
 pub(crate) fn shell(dir: &Path, script: &str) -> String {
-    let script = format!(
-        "set -e\nPATH=$PATH:/usr/sbin:/sbin\nexport SOURCE_DATE_EPOCH=1700000000\n{script}"
+    let prelude = format!(
+        "set -e
+        PATH=$PATH:/usr/sbin:/sbin
+        export SOURCE_DATE_EPOCH=1700000000
+        label() {{ [ $(id -u) != 0 ] || setfattr -n security.selinux -v {LABEL} \"$1\"; }}"
     );
-    tools::stdout("sh", &["-c", &script], dir).unwrap()
+    tools::stdout("sh", &["-c", &format!("{prelude}\n{script}")], dir).unwrap()
 }
 
 /// A file as a blob.
@@ -119,7 +129,7 @@ echo talos > rootfs/etc/os; squash rootfs base/rootfs.sqsh -comp zstd
 printf '#!/bin/sh\n' > base/init; chmod 755 base/init
 (cd base; newc) | zstd -q -18 > initramfs.xz
 install -m 400 config.yaml ext/usr/local/etc/talos/config.yaml
-setfattr -n security.selinux -v system_u:object_r:system_state_t:s0 ext/usr/local/etc/talos/config.yaml
+label ext/usr/local/etc/talos/config.yaml
 squash ext seg/0.sqsh -comp zstd
 sum=$(sha256sum config.yaml | cut -c1-64)
 cat > seg/extensions.yaml <<Y

@@ -7,7 +7,7 @@ use talforge::inspect::iso::Iso;
 use talforge::inspect::partitions::{self, Scheme};
 use talforge::inspect::squashfs::{Compressor, Squashfs};
 
-use crate::rig::{LABEL, PROGRAMS, blob, folder, rig, shell};
+use crate::rig::{PROGRAMS, blob, folder, rig, shell};
 
 /// Kinds of volumes: the options of mkfs.vfat, the size, and the type that it has.
 const VOLUMES: &[(&str, &str, Width)] = &[
@@ -109,9 +109,7 @@ fn images_of_mksquashfs_are_read() {
     }
     shell(
         &dir,
-        &format!(
-            "setfattr -n security.selinux -v {LABEL} t/usr/small; setfattr -n user.a -v b t/usr/small; chmod 4711 t/usr/small; ln -s small t/usr/link"
-        ),
+        "label t/usr/small; setfattr -n user.a -v b t/usr/small; chmod 4711 t/usr/small; ln -s small t/usr/link",
     );
     let options = [
         "-comp zstd",
@@ -145,7 +143,8 @@ fn images_of_mksquashfs_are_read() {
         let small = image.find("usr/small").unwrap().unwrap();
         assert_eq!((small.mode, small.uid, small.gid, small.len), (0o4711, 7, 70000, 5));
         let label = image.security_xattr(&small, "selinux").unwrap();
-        assert_eq!(label.as_deref(), Some(LABEL.as_bytes()), "{options}");
+        let want = crate::rig::label().map(str::as_bytes);
+        assert_eq!(label.as_deref(), want, "{options}");
         assert_eq!(image.security_xattr(&small, "a").unwrap(), None, "it is not in `security.`");
         for path in ["usr", "usr/link", "usr/none", "usr/small/x", "none/x"] {
             assert_eq!(image.find(path).unwrap(), None, "{path}");

@@ -34,7 +34,9 @@ const DEPTH_LIMIT: usize = 64;
 const XZ_MEMORY_KIB: u32 = 4096;
 /// The number that stands for "none" in fragment and attribute fields.
 const NONE: u32 = u32::MAX;
-/// `DirectoryEntry::kind` and inode types of directories and files, basic and extended.
+/// The bit of a block's size that says that it is not compressed.
+const PLAIN_BLOCK: u32 = 1 << 24;
+/// Inode types of directories and files, basic and extended.
 const BASIC_DIRECTORY: u16 = 1;
 const BASIC_FILE: u16 = 2;
 const EXTENDED_DIRECTORY: u16 = 8;
@@ -225,14 +227,13 @@ impl Squashfs {
                 out.resize(out.len() + want, 0);
                 continue;
             }
-            let stored = u64::from(size & !(1 << 24));
-            let block = self.block(at, stored, size & 1 << 24 != 0)?;
+            let block = self.block(at, size)?;
             if block.len() != want {
                 let wrong = format!("it unpacks to {} bytes", block.len());
                 return Err(Damage::new("squashfs block", at, wrong).should(want.to_string()));
             }
             out.extend(block);
-            at += stored;
+            at += stored_len(size);
         }
         if let Some((index, offset)) = file.fragment {
             let tail = self.fragment(index)?;
@@ -326,7 +327,10 @@ impl Squashfs {
             }
             BASIC_FILE | EXTENDED_FILE => {
                 let (uid, gid) = (self.id(owner)?, self.id(group)?);
-                let file = self.file(&mut metadata, kind == EXTENDED_FILE)?;
+                let file = match kind {
+                    BASIC_FILE => self.basic_file(&mut metadata)?,
+                    _ => self.extended_file(&mut metadata)?,
+                };
                 Ok(Inode::File(File { mode, uid, gid, ..file }))
             }
             3..=7 | 10..=14 => Ok(Inode::Other),
@@ -337,25 +341,51 @@ impl Squashfs {
         }
     }
 
-    fn file(&self, metadata: &mut Metadata<'_>, extended: bool) -> Result<File, Damage> {
-        let (start, len, [fragment, offset], xattrs) = if extended {
-            let start = metadata.number::<8>().map(u64::from_le_bytes)?;
-            let len = metadata.number::<8>().map(u64::from_le_bytes)?;
-            let [_, _, _, fragment, offset, xattrs] = metadata.words::<6>()?;
-            (start, len, [fragment, offset], xattrs)
-        } else {
-            let [start, fragment, offset, len] = metadata.words::<4>()?;
-            (u64::from(start), u64::from(len), [fragment, offset], NONE)
+    fn basic_file(&self, metadata: &mut Metadata<'_>) -> Result<File, Damage> {
+        let [start, fragment, offset, len] = metadata.words::<4>()?;
+        let file = File {
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            len: u64::from(len),
+            start: u64::from(start),
+            blocks: Vec::new(),
+            fragment: (fragment != NONE).then_some((fragment, offset)),
+            xattrs: NONE,
         };
-        let fragment = (fragment != NONE).then_some((fragment, offset));
+        self.with_blocks(file, metadata)
+    }
+
+    fn extended_file(&self, metadata: &mut Metadata<'_>) -> Result<File, Damage> {
+        let start = metadata.number::<8>().map(u64::from_le_bytes)?;
+        let len = metadata.number::<8>().map(u64::from_le_bytes)?;
+        let [_, _, _, fragment, offset, xattrs] = metadata.words::<6>()?;
+        let file = File {
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            len,
+            start,
+            blocks: Vec::new(),
+            fragment: (fragment != NONE).then_some((fragment, offset)),
+            xattrs,
+        };
+        self.with_blocks(file, metadata)
+    }
+
+    /// The file with the sizes of its blocks. Of one that is too long the contents cannot be asked
+    /// for, and no size is read.
+    fn with_blocks(&self, mut file: File, metadata: &mut Metadata<'_>) -> Result<File, Damage> {
         let size = self.block_size() as u64;
-        let count = if fragment.is_some() { len / size } else { len.div_ceil(size) };
-        let mut blocks = Vec::new();
-        // Of a longer file the contents cannot be asked for.
-        for _ in 0..if len <= FILE_LIMIT { count } else { 0 } {
-            blocks.push(metadata.number::<4>().map(u32::from_le_bytes)?);
+        let count = match file.fragment {
+            _ if file.len > FILE_LIMIT => 0,
+            Some(_) => file.len / size,
+            None => file.len.div_ceil(size),
+        };
+        for _ in 0..count {
+            file.blocks.push(metadata.number::<4>().map(u32::from_le_bytes)?);
         }
-        Ok(File { mode: 0, uid: 0, gid: 0, len, start, blocks, fragment, xattrs })
+        Ok(file)
     }
 
     /// The reference of a directory's entry.
@@ -389,7 +419,7 @@ impl Squashfs {
         let mut row = self.row(table, index, 16)?;
         let start = row.number::<8>().map(u64::from_le_bytes)?;
         let size = row.number::<4>().map(u32::from_le_bytes)?;
-        self.block(start, u64::from(size & !(1 << 24)), size & 1 << 24 != 0)
+        self.block(start, size)
     }
 
     /// The row of a table whose blocks are listed at `list`.
@@ -417,37 +447,35 @@ impl Squashfs {
         usize::try_from(self.superblock.block_size.get()).expect("it is 1 MiB at most")
     }
 
-    fn block(&self, at: u64, len: u64, is_plain: bool) -> Result<Vec<u8>, Damage> {
+    /// The block at `at`; `size` is as stored: bit 24 says that it is not compressed.
+    fn block(&self, at: u64, size: u32) -> Result<Vec<u8>, Damage> {
         let limit = self.block_size();
-        let range = at..at.saturating_add(len);
+        let range = at..at.saturating_add(stored_len(size));
         let bytes = field::bytes(&self.image, "squashfs block", range, limit as u64)?;
-        self.unpack("squashfs block", at, bytes, is_plain, limit)
-    }
-
-    fn unpack(
-        &self,
-        place: &'static str,
-        at: u64,
-        bytes: Vec<u8>,
-        is_plain: bool,
-        limit: usize,
-    ) -> Result<Vec<u8>, Damage> {
-        if is_plain {
+        if size & PLAIN_BLOCK != 0 {
             return Ok(bytes);
         }
-        let unpacked = match self.compressor {
-            Compressor::Zstd => zstd::bulk::decompress(&bytes, limit).ok(),
+        self.unpack(&bytes, limit)
+            .ok_or_else(|| Damage::new("squashfs block", at, "it does not unpack"))
+    }
+
+    /// The bytes of a compressed block, or nothing where it is damaged or has more than `limit`.
+    fn unpack(&self, bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
+        match self.compressor {
+            Compressor::Zstd => zstd::bulk::decompress(bytes, limit).ok(),
             Compressor::Xz => {
                 let mut out = Vec::new();
-                let reader = XzReader::new_mem_limit(bytes.as_slice(), false, XZ_MEMORY_KIB);
-                let most = limit as u64 + 1;
-                reader.take(most).read_to_end(&mut out).ok().map(|_| out)
+                let reader = XzReader::new_mem_limit(bytes, false, XZ_MEMORY_KIB);
+                reader.take(limit as u64 + 1).read_to_end(&mut out).ok()?;
+                Some(out).filter(|out| out.len() <= limit)
             }
-        };
-        unpacked
-            .filter(|out| out.len() <= limit)
-            .ok_or_else(|| Damage::new(place, at, "it does not unpack"))
+        }
     }
+}
+
+/// The bytes that a block takes in the image.
+fn stored_len(size: u32) -> u64 {
+    u64::from(size & !PLAIN_BLOCK)
 }
 
 /// The reference of a name in a directory's listing; nothing at all where the listing is cut.
@@ -490,10 +518,10 @@ impl Metadata<'_> {
         let end = start.saturating_add(len.into());
         let bytes = field::bytes(image, "squashfs metadata", start..end, METADATA as u64)?;
         let is_plain = header.get() & 0x8000 != 0;
-        self.block = self.image.unpack("squashfs metadata", at, bytes, is_plain, METADATA)?;
-        if self.block.is_empty() {
-            return Err(Damage::new("squashfs metadata", at, "a block of it is empty"));
-        }
+        let block = if is_plain { Some(bytes) } else { self.image.unpack(&bytes, METADATA) };
+        self.block = block.filter(|block| !block.is_empty()).ok_or_else(|| {
+            Damage::new("squashfs metadata", at, "a block of it is empty or does not unpack")
+        })?;
         (self.next, self.used) = (end, 0);
         Ok(())
     }

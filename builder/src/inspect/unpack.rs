@@ -188,11 +188,11 @@ impl<'a> Unpacker<'a> {
             self.refill()?;
         }
         let at = self.start + self.packed_len();
-        let last = self.read == self.input.len();
+        let action = if self.read == self.input.len() { Action::Finish } else { Action::Run };
         let input = &self.pending[self.used..];
         let (name, round) = match &mut self.decoder {
             Machine::Zstd(decoder) => ("zstd frame", zstd_round(decoder, input, &mut self.out)),
-            Machine::Xz(stream) => ("xz stream", xz_round(stream, input, &mut self.out, last)),
+            Machine::Xz(stream) => ("xz stream", xz_round(stream, input, &mut self.out, action)),
         };
         let round = match round {
             Ok(round) if round.done || round.read > 0 || round.written > 0 => round,
@@ -236,8 +236,12 @@ fn zstd_round(decoder: &mut Decoder<'_>, input: &[u8], out: &mut [u8]) -> io::Re
     Ok(Round { read, written, done: status.remaining == 0 })
 }
 
-fn xz_round(stream: &mut XzStream, input: &[u8], out: &mut [u8], last: bool) -> io::Result<Round> {
-    let action = if last { Action::Finish } else { Action::Run };
+fn xz_round(
+    stream: &mut XzStream,
+    input: &[u8],
+    out: &mut [u8],
+    action: Action,
+) -> io::Result<Round> {
     let result = stream.process(input, out, action)?;
     let done = result.status == Status::StreamEnd;
     Ok(Round { read: result.bytes_consumed, written: result.bytes_produced, done })
