@@ -143,6 +143,10 @@ impl Run<'_> {
             let written = self.batch.finish(&[manifest]).map_err(|error| sink_failure(&error))?;
             for file in &written {
                 self.progress.say(&format!("{}  {}", file.digest, file.path.display()));
+                self.progress.event(json!({
+                    "event": "written", "path": file.path.display().to_string(),
+                    "bytes": file.len, "sha256": file.digest.to_string(),
+                }));
             }
         }
         let Some(cause) = failed.iter().map(|(_, failure)| failure.cause).max() else {
