@@ -13,3 +13,8 @@ mod disk;
 mod esp;
 mod uki;
 mod standin;
+mod identity;
+mod same;
+mod files;
+mod manifest;
+mod events;

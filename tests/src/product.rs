@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
+use crate::tools;
+
 /// What the program said, and how it ended.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -103,13 +105,22 @@ fn build() -> Result<PathBuf> {
 }
 
 /// The program with arguments, ready to run in a folder: in the C locale, UTC, and with no other
-/// variables than those that programs are found by.
+/// variables than those that programs are found by. It is started by the program `by`, such as
+/// `strace` with its own arguments, or where that is empty as it is.
 ///
 /// # Errors
 ///
 /// Where it cannot be built.
-pub fn command(folder: &Path, args: &[&str]) -> Result<Command> {
-    let mut command = Command::new(program()?);
+pub fn command(by: &[&str], folder: &Path, args: &[&str]) -> Result<Command> {
+    let program = program()?;
+    let mut command = match by.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(tools::find(first).context("the starter is here")?);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     command.args(args).current_dir(folder).env_clear();
     command.env("LC_ALL", "C").env("TZ", "UTC");
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -122,5 +133,5 @@ pub fn command(folder: &Path, args: &[&str]) -> Result<Command> {
 ///
 /// Where it cannot be built or started.
 pub fn run(folder: &Path, args: &[&str]) -> Result<Said> {
-    Ok(Said::of(command(folder, args)?.output().context("talforge starts")?))
+    Ok(Said::of(command(&[], folder, args)?.output().context("talforge starts")?))
 }
