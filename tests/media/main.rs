@@ -18,3 +18,6 @@ mod same;
 mod files;
 mod manifest;
 mod events;
+mod refused_assets;
+mod refused_site;
+mod refused_world;

@@ -112,7 +112,15 @@ fn build() -> Result<PathBuf> {
 ///
 /// Where it cannot be built.
 pub fn command(by: &[&str], folder: &Path, args: &[&str]) -> Result<Command> {
-    let program = program()?;
+    command_of(&program()?, by, folder, args)
+}
+
+/// The same for a program that lies elsewhere, such as a copy.
+///
+/// # Errors
+///
+/// Where there is no `by`.
+pub fn command_of(program: &Path, by: &[&str], folder: &Path, args: &[&str]) -> Result<Command> {
     let mut command = match by.split_first() {
         Some((first, rest)) => {
             let mut command = Command::new(tools::find(first).context("the starter is here")?);
