@@ -27,7 +27,33 @@
 //! # Rooms
 //!
 //! Reading order is dependency order: a room may `use` only rooms above it in the list below.
-//! `cargo xtask tidy` checks that.
+//! `cargo xtask tidy` checks that. What a room must *not* know keeps it small:
+//!
+//! | room | what it is | what it does not know |
+//! |---|---|---|
+//! | [`units`], [`blob`], [`digest`] | sizes, byte strings made of extents, SHA-256 | what bytes mean |
+//! | [`report`] | diagnostics and progress; alone prints | who calls it |
+//! | [`mod@format`] | writers: cpio, squashfs, PE, FAT, GPT, MBR, ISO 9660, `grub.cfg` | Talos, paths, time |
+//! | [`talos`] | versions, and what each can do since when | |
+//! | [`yaml`], [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
+//! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
+//! | [`inspect`] | readers, which share no code with the writers | how media are made |
+//! | [`asset`] | boot assets from outside, opened and checked | nodes |
+//! | [`payload`] | the bytes that Talos reads at boot | partitions |
+//! | [`layout`] | where payloads lie on a medium | YAML |
+//! | [`sink`] | files written aside, synced, renamed | anything but blobs and names |
+//! | [`cli`], [`verb`] | flags; one function a command | |
+//!
+//! # Promises, and who keeps them
+//!
+//! * Same inputs, same bytes: no clock, no randomness, no hash order below `verb` (clippy's
+//!   `disallowed-*`); every time on a medium is the plan's epoch.
+//! * A file under its final name is complete and verified: [`sink`] syncs before it names, and
+//!   [`verb::readback`] opens what was written, by [`inspect`], before that.
+//! * A further node costs its own bytes: its addon lies at the end of the EFI partition, padded to
+//!   one length, so that tables, checksums ([`sink`]'s midstates) and volumes
+//!   ([`layout::esp::Memo`]) are those of the node before.
+//! * Secrets show nowhere but in media: configs print as length and digest.
 
 pub mod units;
 pub mod blob;

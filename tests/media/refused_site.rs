@@ -197,7 +197,7 @@ fn command_lines_that_would_not_boot_are_refused() {
     said += &nodes(&site, &[&node("-slab_nomerge, -pti=on, \"a b\", talos.platform=aws")]).unwrap();
     insta::assert_snapshot!(said, @r"
     exit code 1
-    error: node `cp`: the kernel command line has 2411 bytes; a kernel takes 2047 and cuts off the rest
+    error: node `cp`: the kernel command line has 2411 bytes; a kernel takes 1967, with what boot entries add, and cuts off the rest
       --> site.yaml:5:5
     help: shorten or mend its `kernel_args` and `meta`
     exit code 1

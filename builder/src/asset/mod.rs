@@ -345,10 +345,11 @@ impl Files {
             io::ErrorKind::NotFound => AssetError::Missing(path.clone()),
             _ => AssetError::Io(path.clone(), error),
         };
-        let file = File::open(&path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(io(io::Error::other("it is no regular file")));
+        // Asked before it is opened: opening a pipe waits for its other end.
+        if !path.metadata().map_err(io)?.is_file() {
+            return Err(io(io::Error::other("it is no plain file")));
         }
+        let file = File::open(&path).map_err(io)?;
         let blob = Blob::from_file(name, file).map_err(io)?;
         let whole = blob.clone();
         let digest = thread::spawn(move || Digest::of_blob(&whole));

@@ -1,7 +1,7 @@
 //! Where payloads lie on a medium.
 //!
 //! In: a node's plan, its payload and the boot assets. Out: the files to write, each a
-//! [`Blob`](crate::blob::Blob).
+//! [`Blob`].
 //!
 //! Source: Talos `pkg/imager/out.go`, by the chapters named in each room.
 //!

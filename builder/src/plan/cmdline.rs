@@ -18,7 +18,14 @@ use crate::talos::Version;
 
 /// What a kernel takes, with the NUL that ends it: `COMMAND_LINE_SIZE` of Linux on x86-64 and
 /// arm64. What is beyond is cut off without a word.
-const MAX_LEN: usize = 2048;
+const KERNEL_LEN: usize = 2048;
+
+/// What boot menu entries and boot loaders add: ` talos.experimental.wipe=system:EPHEMERAL,STATE`,
+/// and GRUB's `BOOT_IMAGE=/boot/vmlinuz `.
+const ADDED_LEN: usize = 80;
+
+/// The most bytes of a line that every entry can start with.
+const MAX_LEN: usize = KERNEL_LEN - 1 - ADDED_LEN;
 
 /// Encoded META values longer than this are compressed (Talos `pkg/machinery/meta/meta.go#Encode`).
 const META_PLAIN_LEN: usize = 256;
@@ -55,7 +62,9 @@ pub struct Parts<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CmdlineError {
     /// Longer than the kernel takes.
-    #[error("the kernel command line has {len} bytes; a kernel takes {} and cuts off the rest", MAX_LEN - 1)]
+    #[error(
+        "the kernel command line has {len} bytes; a kernel takes {MAX_LEN}, with what boot entries add, and cuts off the rest"
+    )]
     TooLong {
         /// Its length in bytes.
         len: usize,
@@ -155,7 +164,7 @@ impl Cmdline {
         if let Some(arg) = text.split(' ').find(|arg| !arg.bytes().all(|b| b.is_ascii_graphic())) {
             return Err(CmdlineError::Unprintable(arg.escape_default().to_string()));
         }
-        if text.len() >= MAX_LEN {
+        if text.len() > MAX_LEN {
             return Err(CmdlineError::TooLong { len: text.len() });
         }
         for (key, value, arg) in [("slab_nomerge", "", "slab_nomerge"), ("pti", "on", "pti=on")] {

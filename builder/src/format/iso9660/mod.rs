@@ -15,8 +15,8 @@
 //! ```
 //!
 //! The second volume is for the image on a USB stick, where a partition that starts at block 16
-//! (and leaves the first 32 KiB to partition tables) can be mounted. It ends with the contents:
-//! files that lie in the ESP are listed in it, but past the end of such a partition.
+//! (and leaves the first 32 KiB to partition tables) can be mounted. It ends with the contents, so
+//! files that lie in the ESP are not listed in it.
 //!
 //! Source: ECMA-119, 2nd edition (ISO 9660:1988),
 //! <https://ecma-international.org/publications-and-standards/standards/ecma-119/>; Rock Ridge
@@ -218,7 +218,10 @@ pub struct Placed {
     pub esp: Range<Block>,
     /// The block after the image.
     pub end: Block,
-    directories: Directories,
+    /// The files of the second volume: those that do not lie in the ESP.
+    second_files: Vec<PlacedFile>,
+    /// Of the first and of the second volume.
+    directories: [Directories; 2],
     /// Of the first and of the second volume.
     metadata: [Metadata; 2],
     stamp: Stamp,
@@ -251,10 +254,10 @@ struct Metadata {
 pub fn place(image: &Image) -> Result<Placed, IsoError> {
     let stamp = check(image)?;
     let mut files = unplaced(image);
-    let tree = Tree::grow(files.iter().map(|file| file.path.as_str()))?;
-    let directories = Directories::place(tree, &files, stamp)?;
+    let directories = directories(&files, stamp)?;
+    let second_directories = directories_of_second(image, &files, stamp)?;
     let mut cursor = Cursor { next: DIRECTORIES.offset() };
-    let second = cursor.metadata(&directories)?;
+    let second = cursor.metadata(&second_directories)?;
     let first = cursor.metadata(&directories)?;
 
     let (own, in_image) = files.split_at_mut(1 + usize::from(image.bios.is_some()));
@@ -276,13 +279,38 @@ pub fn place(image: &Image) -> Result<Placed, IsoError> {
     Ok(Placed {
         catalog: files[0].start,
         eltorito: image.bios.as_ref().map(|_| files[1].start),
+        second_files: outside_esp(image, &files),
         files,
         esp: start..end,
         end: block_at(cursor.next)?,
-        directories,
+        directories: [directories, second_directories],
         metadata: [first, second],
         stamp,
     })
+}
+
+fn directories(files: &[PlacedFile], stamp: Stamp) -> Result<Directories, IsoError> {
+    let tree = Tree::grow(files.iter().map(|file| file.path.as_str()))?;
+    Directories::place(tree, files, stamp)
+}
+
+fn directories_of_second(
+    image: &Image,
+    files: &[PlacedFile],
+    stamp: Stamp,
+) -> Result<Directories, IsoError> {
+    directories(&outside_esp(image, files), stamp)
+}
+
+/// The files whose bytes a partition holds that ends before the ESP.
+fn outside_esp(image: &Image, files: &[PlacedFile]) -> Vec<PlacedFile> {
+    let own = files.len() - image.files.len();
+    let is_inside = |at: usize| {
+        let file = at.checked_sub(own).map(|at| &image.files[at]);
+        file.is_some_and(|file| matches!(file.content, Content::InEsp { .. }))
+    };
+    let outside = files.iter().enumerate().filter(|(at, _)| !is_inside(*at));
+    outside.map(|(_, file)| file.clone()).collect()
 }
 
 /// Looks at all that does not depend on places.
@@ -372,15 +400,14 @@ impl Placed {
     pub fn emit(&self, image: &Image, system_area: &[u8], backup: &[u8]) -> Blob {
         assert!(backup.len() as u64 <= TAIL_BYTES, "the backup lies after the ESP");
         let backup_at = self.end.offset() - backup.len() as u64;
-        let [first, second] = self.metadata;
         let out = Builder::default()
             .bytes("system area", system_area)
             .fill_to(PRIMARY.offset())
             .bytes("volume descriptors", self.descriptors(image))
             .fill_to(SECOND_PRIMARY.offset())
             .bytes("second volume descriptors", self.second_descriptors(image));
-        let out = self.metadata(out, second, SECOND_VOLUME);
-        let out = self.metadata(out, first, Block(0));
+        let out = self.second().metadata(out);
+        let out = self.first().metadata(out);
         self.contents(out, image)
             .fill_to(self.esp.start.offset())
             .blob(&image.esp)
@@ -389,42 +416,33 @@ impl Placed {
             .finish()
     }
 
+    fn first(&self) -> Shown<'_> {
+        Shown {
+            directories: &self.directories[0],
+            metadata: self.metadata[0],
+            files: &self.files,
+            blocks: Block(0)..self.end,
+            stamp: self.stamp,
+        }
+    }
+
+    fn second(&self) -> Shown<'_> {
+        Shown {
+            directories: &self.directories[1],
+            metadata: self.metadata[1],
+            files: &self.second_files,
+            blocks: SECOND_VOLUME..self.esp.start,
+            stamp: self.stamp,
+        }
+    }
+
     fn descriptors(&self, image: &Image) -> Vec<u8> {
-        let primary = self.primary(image, self.metadata[0], Block(0)..self.end);
+        let primary = self.first().primary(image);
         [primary, volume::boot_record(self.catalog), volume::terminator()].concat()
     }
 
     fn second_descriptors(&self, image: &Image) -> Vec<u8> {
-        let primary = self.primary(image, self.metadata[1], SECOND_VOLUME..self.esp.start);
-        [primary, volume::terminator()].concat()
-    }
-
-    fn primary(&self, image: &Image, metadata: Metadata, volume: Range<Block>) -> Vec<u8> {
-        let root = self.directories.root(self.view(metadata, volume.start));
-        volume::primary(&Volume {
-            id: &image.volume_id.0,
-            set_id: &image.volume_set_id,
-            blocks: volume.end.0 - volume.start.0,
-            table_bytes: self.directories.table_bytes,
-            tables: metadata.tables.map(|table| Block(table.0 - volume.start.0)),
-            root: record::root(root, self.stamp),
-            stamp: self.stamp,
-        })
-    }
-
-    fn view(&self, metadata: Metadata, volume: Block) -> View<'_> {
-        View { base: metadata.directories, volume, files: &self.files, stamp: self.stamp }
-    }
-
-    fn metadata(&self, out: Builder, metadata: Metadata, volume: Block) -> Builder {
-        let view = self.view(metadata, volume);
-        let [little, big] = metadata.tables;
-        out.fill_to(metadata.directories.offset())
-            .bytes("directories", self.directories.bytes(view))
-            .fill_to(little.offset())
-            .bytes("path table", self.directories.path_table(view, Order::Little))
-            .fill_to(big.offset())
-            .bytes("path table, big-endian", self.directories.path_table(view, Order::Big))
+        [self.second().primary(image), volume::terminator()].concat()
     }
 
     fn contents(&self, out: Builder, image: &Image) -> Builder {
@@ -441,6 +459,45 @@ impl Placed {
             }
         }
         out
+    }
+}
+
+/// One of an image's two volumes.
+struct Shown<'a> {
+    directories: &'a Directories,
+    metadata: Metadata,
+    files: &'a [PlacedFile],
+    blocks: Range<Block>,
+    stamp: Stamp,
+}
+
+impl Shown<'_> {
+    fn view(&self) -> View<'_> {
+        let base = self.metadata.directories;
+        View { base, volume: self.blocks.start, files: self.files, stamp: self.stamp }
+    }
+
+    fn primary(&self, image: &Image) -> Vec<u8> {
+        let start = self.blocks.start.0;
+        volume::primary(&Volume {
+            id: &image.volume_id.0,
+            set_id: &image.volume_set_id,
+            blocks: self.blocks.end.0 - start,
+            table_bytes: self.directories.table_bytes,
+            tables: self.metadata.tables.map(|table| Block(table.0 - start)),
+            root: record::root(self.directories.root(self.view()), self.stamp),
+            stamp: self.stamp,
+        })
+    }
+
+    fn metadata(&self, out: Builder) -> Builder {
+        let [little, big] = self.metadata.tables;
+        out.fill_to(self.metadata.directories.offset())
+            .bytes("directories", self.directories.bytes(self.view()))
+            .fill_to(little.offset())
+            .bytes("path table", self.directories.path_table(self.view(), Order::Little))
+            .fill_to(big.offset())
+            .bytes("path table, big-endian", self.directories.path_table(self.view(), Order::Big))
     }
 }
 
@@ -486,24 +543,24 @@ mod tests {
         0x0000008000       6144 bytes volume descriptors
         0x0000009800      26624 zeros gap
         0x0000010000       4096 bytes second volume descriptors
-        0x0000011000      14336 bytes directories
-        0x0000014800         90 bytes path table
-        0x000001485a       1958 zeros gap
-        0x0000015000         90 bytes path table, big-endian
-        0x000001505a       1958 zeros gap
-        0x0000015800      14336 bytes directories
-        0x0000019000         90 bytes path table
-        0x000001905a       1958 zeros gap
-        0x0000019800         90 bytes path table, big-endian
-        0x000001985a       1958 zeros gap
-        0x000001a000       2048 bytes boot catalog
-        0x000001a800       2048 zeros gap
-        0x000001b000       3000 bytes bios boot image
-        0x000001bbb8       1096 zeros gap
-        0x000001c000       5000 bytes content
-        0x000001d388       3192 zeros gap
-        0x000001e000          1 bytes content
-        0x000001e001     925695 zeros gap
+        0x0000011000      10240 bytes directories
+        0x0000013800         64 bytes path table
+        0x0000013840       1984 zeros gap
+        0x0000014000         64 bytes path table, big-endian
+        0x0000014040       1984 zeros gap
+        0x0000014800      14336 bytes directories
+        0x0000018000         90 bytes path table
+        0x000001805a       1958 zeros gap
+        0x0000018800         90 bytes path table, big-endian
+        0x000001885a       1958 zeros gap
+        0x0000019000       2048 bytes boot catalog
+        0x0000019800       2048 zeros gap
+        0x000001a000       3000 bytes bios boot image
+        0x000001abb8       1096 zeros gap
+        0x000001b000       5000 bytes content
+        0x000001c388       3192 zeros gap
+        0x000001d000          1 bytes content
+        0x000001d001     929791 zeros gap
         0x0000100000    3145728 bytes esp
         0x0000400000     306176 zeros gap
         0x000044ac00       1024 bytes backup partition table
@@ -514,12 +571,12 @@ mod tests {
             .map(|f| format!("{:>5} {:>5} {}", f.start.0, f.len, f.path))
             .collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
-         52  2048 boot.catalog
-         54  3000 boot/grub/i386-pc/eltorito.img
-         56  5000 boot/vmlinuz
+         50  2048 boot.catalog
+         52  3000 boot/grub/i386-pc/eltorito.img
+         54  5000 boot/vmlinuz
           0     0 boot/grub/grub.cfg
         514  5000 EFI/Linux/Test-1.efi
-         60     1 loader/loader.conf
+         58     1 loader/loader.conf
         ");
         assert_eq!(placed.eltorito, Some(placed.files[1].start));
         assert_eq!(placed.esp, Block(512)..Block(2048));
