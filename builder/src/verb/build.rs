@@ -16,7 +16,7 @@ use crate::cli::Build;
 use crate::inspect::memo::Memo;
 use crate::layout::{self, LayoutError, OutputFile, esp};
 use crate::payload::{self, PayloadError};
-use crate::plan::{Line, Medium, NodePlan};
+use crate::plan::{Embedding, Line, Medium, NodePlan};
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::sink::file::{Batch, Extra, Pending};
@@ -37,6 +37,7 @@ pub fn build(args: &Build, progress: &Progress) -> Result<(), Failure> {
     let mut memo = Memo::default();
     let assets = asset::open(&site.boot.assets, site.boot.arch, &mut memo);
     let assets = assets.map_err(|error| asset_failure(&error))?;
+    warn_of_signature(&assets, &plans, progress);
     let grub = open_grub(&site, &plans)?;
     let batch = Batch::open(&args.out).map_err(|error| sink_failure(&error))?;
     let manifest = Manifest::new(&site, &assets, &args.out);
@@ -163,6 +164,19 @@ impl Run<'_> {
             }
         }
         Err(Failure { cause, diagnostics })
+    }
+}
+
+/// An addon that nobody signed beside a UKI that someone did: firmware that checks takes the UKI alone.
+fn warn_of_signature(assets: &Assets, plans: &[NodePlan], progress: &Progress) {
+    let is_signed = assets.ready_uki.as_ref().is_some_and(|uki| uki.is_signed);
+    let has_addon = plans.iter().any(|plan| matches!(plan.embed, Embedding::Addon(_)));
+    if is_signed && has_addon {
+        let message = "the boot assets' UKI is signed, and the addons with the configs are not: with \
+                       Secure Boot on, Talos starts without its config";
+        let help = "turn Secure Boot off on these machines, or give them their configs over Talos' \
+                    API (`embed: none`)";
+        progress.diagnostic(&Diagnostic::warning("unsigned-addon", message).help(help));
     }
 }
 
