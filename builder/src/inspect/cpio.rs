@@ -6,6 +6,7 @@
 //!
 //! Not here: how entries make a tree (`initrd`).
 
+use std::io::{BufReader, Read as _};
 use std::sync::Arc;
 
 use super::damage::Damage;
@@ -56,6 +57,8 @@ pub(super) struct Entry {
 struct Header {
     entry: Entry,
     name_len: u64,
+    /// The sum of the contents' bytes, where the archive has sums.
+    sum: Option<u32>,
 }
 
 /// One step through an archive.
@@ -96,6 +99,7 @@ fn parse(bytes: &[u8; HEADER], at: u64) -> Result<Header, Damage> {
     if name_len == 0 || name_len > NAME_LIMIT {
         return Err(damage("its name is empty or longer than 4096 bytes"));
     }
+    let sum = if bytes[..6] == *b"070702" { Some(number(12)?) } else { None };
     let body = align_up(at + HEADER as u64 + u64::from(name_len), 4);
     let entry = Entry {
         name: String::new(),
@@ -107,7 +111,7 @@ fn parse(bytes: &[u8; HEADER], at: u64) -> Result<Header, Damage> {
         len: u64::from(number(6)?),
         body,
     };
-    Ok(Header { entry, name_len: u64::from(name_len) })
+    Ok(Header { entry, name_len: u64::from(name_len), sum })
 }
 
 impl Header {
@@ -138,7 +142,24 @@ pub(super) fn plain_entry(blob: &Blob, at: u64) -> Result<(Option<Entry>, u64), 
         let wrong = format!("the file ends at {end:#x} of {:#x} bytes", blob.len());
         return Err(Damage::new("cpio header", at, wrong));
     }
+    check_sum(&header, &blob.slice(header.entry.body..end), at)?;
     Ok((header.finish(&name, at)?, align_up(end, 4).min(blob.len())))
+}
+
+/// The kernel stops at a wrong sum, in archives that have sums. In a compressed segment they are
+/// not looked at: such have sums of their own.
+fn check_sum(header: &Header, body: &Blob, at: u64) -> Result<(), Damage> {
+    let Some(want) = header.sum.filter(|_| header.entry.mode & 0o170_000 == 0o100_000) else {
+        return Ok(());
+    };
+    let sum = BufReader::new(body.reader())
+        .bytes()
+        .try_fold(0u32, |sum, byte| byte.map(|byte| sum.wrapping_add(byte.into())));
+    match sum.map_err(|error| Damage::read("cpio entry", at, error))? {
+        sum if sum == want => Ok(()),
+        sum => Err(Damage::new("cpio entry", at, format!("the sum of its bytes is {sum:#x}"))
+            .should(format!("{want:#x}"))),
+    }
 }
 
 /// Reads a compressed segment to its end.
@@ -242,6 +263,17 @@ mod tests {
         out.resize(out.len().next_multiple_of(4), 0);
         out.extend(body);
         out
+    }
+
+    #[test]
+    fn a_sum_must_be_right_where_there_are_sums() {
+        let mut bytes = archive("a.txt", b"hello");
+        bytes[5] = b'2';
+        bytes[102..110].copy_from_slice(b"00000214");
+        assert!(plain_entry(&Blob::from_bytes("cpio", bytes.clone()), 0).is_ok());
+        bytes[109] = b'5';
+        let error = plain_entry(&Blob::from_bytes("cpio", bytes), 0).unwrap_err().to_string();
+        assert_eq!(error, "cpio entry at 0x0: the sum of its bytes is 0x214, should be 0x215");
     }
 
     #[test]

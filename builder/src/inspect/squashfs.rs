@@ -178,7 +178,34 @@ impl Squashfs {
         let compressor = check_superblock(&head, image.len())?;
         let (superblock, _) =
             Superblock::read_from_prefix(&head).expect("the superblock was checked");
-        Ok(Self { image: image.clone(), superblock, compressor })
+        let squashfs = Self { image: image.clone(), superblock, compressor };
+        squashfs.check_tables()?;
+        Ok(squashfs)
+    }
+
+    /// The last tables follow one another to the end without a byte between them (`super.c`,
+    /// `id.c`, `xattr_id.c`): the kernel mounts no other image.
+    fn check_tables(&self) -> Result<(), Damage> {
+        // The list of a table's blocks: 8 bytes for each 8 KiB of rows.
+        let list = |rows: u64, row_len: u64| (rows * row_len).div_ceil(METADATA as u64) * 8;
+        let ends = |start: u64, len: u64, end: u64| match start.checked_add(len) {
+            Some(found) if found == end && len > 0 => Ok(()),
+            _ => {
+                let wrong = format!("it ends at {:#x}", start.saturating_add(len));
+                Err(Damage::new("squashfs table", start, wrong).should(format!("{end:#x}")))
+            }
+        };
+        let mut end = self.superblock.bytes_used.get();
+        let xattrs = self.superblock.xattr_id_table_start.get();
+        if xattrs != u64::MAX {
+            let [start, count_and_unused]: [U64; 2] =
+                field::load(&self.image, "squashfs xattrs", xattrs)?;
+            let count = count_and_unused.get() & u64::from(u32::MAX);
+            ends(xattrs.saturating_add(16), list(count, 16), end)?;
+            end = start.get();
+        }
+        let ids = self.superblock.no_ids.get();
+        ends(self.superblock.id_table_start.get(), list(ids.into(), 4), end)
     }
 
     /// The regular file at a path such as `usr/local/etc/talos/config.yaml`, or nothing where
