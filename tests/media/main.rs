@@ -21,3 +21,6 @@ mod events;
 mod refused_assets;
 mod refused_site;
 mod refused_world;
+mod damage;
+mod cost;
+mod ready_uki;
