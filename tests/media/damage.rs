@@ -159,7 +159,7 @@ fn damage_to_an_isos_own_structures_is_told() {
     catalog's first entry: damage: `out/hybrid-auto.iso` does not boot as it is: boot catalog at 0x…: it does not start with a validation entry
     catalog's checksum: damage: `out/hybrid-auto.iso` does not boot as it is: boot catalog at 0x…: the sum of its validation entry is not 0
     catalog's EFI platform: configs meant, meant, meant, meant; notes: no UEFI starts it from a CD drive: the boot catalog has no EFI entry
-    boot code's sector: damage: `out/hybrid-auto.iso` does not boot as it is: mbr boot code at 0x1b0: it looks for GRUB in sector 19, should be 236
+    boot code's sector: damage: `out/hybrid-auto.iso` does not boot as it is: mbr boot code at 0x1b0: it looks for GRUB in sector 35, should be 220
     primary GPT: damage: `out/hybrid-auto.iso` does not boot as it is: gpt header at 0x200: its checksum is 0x…, should be 0x…
     backup GPT: configs meant, meant, meant, meant; notes: the backup GPT is missing: there is none in sector 72279
     menu's kernel: damage: `out/hybrid-auto.iso` does not boot as it is: `boot/grub/grub.cfg`: grub.cfg at 0x0: it is no UTF-8
@@ -280,7 +280,7 @@ fn damage_to_what_talos_boots_is_told() {
     loader: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/BOOT/BOOTX64.EFI`: dos header at 0x0: it is no PE image, should be MZ and PE
     loader's machine: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/BOOT/BOOTX64.EFI`: pe header at 0x0: its machine is 0x…, should be 0x…
     UKI's signature: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`: dos header at 0x0: it is no PE image, should be MZ and PE
-    UKI's section table: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`: pe section header at 0x188: `.text` lies past the image, should be inside SizeOfImage
+    UKI's section table: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`: pe section header at 0x188: `.text` lies past SizeOfImage
     UKI's kernel: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`: pe section at 0x…: `.linux` is no EFI program
     base initramfs: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, initrd: initrd segment at 0x0: neither an archive nor a compressed one
     base initramfs' end: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, initrd, segment at 0x0: zstd frame at 0x…: its bytes are damaged

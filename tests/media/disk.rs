@@ -38,22 +38,22 @@ fn sgdisk_and_sfdisk_agree_on_a_disk() {
             let text = sgdisk(&medium.path).unwrap();
             insta::allow_duplicates! {
                 insta::assert_snapshot!(text.replace(&medium.path.display().to_string(), "disk"), @r"
-                No problems found. 294845 free sectors (144.0 MiB) available in 2
-                segments, the largest of which is 292831 (143.0 MiB) in size.
-                Disk disk: 370688 sectors, 181.0 MiB
+                No problems found. 4029 free sectors (2.0 MiB) available in 2
+                segments, the largest of which is 2015 (1007.5 KiB) in size.
+                Disk disk: 79872 sectors, 39.0 MiB
                 Sector size (logical): 512 bytes
                 Disk identifier (GUID): D92D45B3-CDE9-8760-BE9F-A2A71FAC8D11
                 Partition table holds up to 128 entries
                 Main partition table begins at sector 2 and ends at sector 33
-                First usable sector is 34, last usable sector is 370654
+                First usable sector is 34, last usable sector is 79838
                 Partitions will be aligned on 2048-sector boundaries
-                Total free space is 294845 sectors (144.0 MiB)
+                Total free space is 4029 sectors (2.0 MiB)
 
                 Number  Start (sector)    End (sector)  Size       Code  Name
                    1            2048           75775   36.0 MiB    EF00  EFI
                    2           75776           77823   1024.0 KiB  8300  META
                 ");
-                insta::assert_snapshot!(sfdisk(&medium.path).unwrap(), @r#"{"device":null,"firstlba":34,"id":"D92D45B3-CDE9-8760-BE9F-A2A71FAC8D11","label":"gpt","lastlba":370654,"partitions":[{"name":"EFI","node":null,"size":73728,"start":2048,"type":"C12A7328-F81F-11D2-BA4B-00A0C93EC93B","uuid":"BCA5174B-0118-8A6A-AF0B-2C6E1585ACAE"},{"name":"META","node":null,"size":2048,"start":75776,"type":"0FC63DAF-8483-4772-8E79-3D69D8477DE4","uuid":"CF04F137-101E-8EC6-9627-FA3F51CDABB8"}],"sectorsize":512,"unit":"sectors"}"#);
+                insta::assert_snapshot!(sfdisk(&medium.path).unwrap(), @r#"{"device":null,"firstlba":34,"id":"D92D45B3-CDE9-8760-BE9F-A2A71FAC8D11","label":"gpt","lastlba":79838,"partitions":[{"name":"EFI","node":null,"size":73728,"start":2048,"type":"C12A7328-F81F-11D2-BA4B-00A0C93EC93B","uuid":"BCA5174B-0118-8A6A-AF0B-2C6E1585ACAE"},{"name":"META","node":null,"size":2048,"start":75776,"type":"0FC63DAF-8483-4772-8E79-3D69D8477DE4","uuid":"CF04F137-101E-8EC6-9627-FA3F51CDABB8"}],"sectorsize":512,"unit":"sectors"}"#);
             }
         }
     }

@@ -90,6 +90,8 @@ fn a_signed_uki_is_not_taken_apart() {
     error: node `cp`: the boot assets' UKI is signed; a config inside the initramfs would need another one
     help: set `embed: addon` and drop `kernel_args`, or take loose boot assets (`dir:`)
     exit code 4
+    warning: the boot assets' UKI is signed, and the addons with the configs are not: with Secure Boot on, Talos starts without its config
+    help: turn Secure Boot off on these machines, or give them their configs over Talos' API (`embed: none`)
     error: node `cp`: the boot assets' UKI is signed; another command line would need another one
     help: set `embed: addon` and drop `kernel_args`, or take loose boot assets (`dir:`)
     ");

@@ -310,7 +310,7 @@ fn wrong_usage_and_unknown_nodes_are_told() {
     help: its nodes are cp, w
     exit code 1
     error: there is no site file `gone.yaml`
-    help: check the path
+    help: check the path, or write one with `talforge init`
     exit code 2
     error: unexpected argument '--nod' found
 
