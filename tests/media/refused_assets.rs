@@ -255,7 +255,7 @@ fn assets_that_are_larger_than_their_efi_partition_are_refused() {
     large.resize(40 << 20, 0);
     insta::assert_snapshot!(with(&site, "vmlinuz", &large).unwrap(), @r"
     exit code 1
-    error: node `cp`: the EFI partition cannot be laid out: the files need 42081792B; the volume has room for 36280KiB
+    error: node `cp`: the EFI partition cannot be laid out: the files need 41096KiB; the volume has room for 36280KiB
     help: give its profile a larger `esp`, or take smaller boot assets
     ");
 }

@@ -9,18 +9,19 @@
 //!
 //! Not here: the tests.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lab::{parts, tools};
 use talforge::talos::Arch;
 
-use crate::{Done, complain};
+use crate::{Done, complain, say};
 
 /// The Debian packages whose programs and files the tests use.
-const PACKAGES: [&str; 27] = [
+const PACKAGES: [&str; 28] = [
     "attr",
     "binutils",
     "btrfs-progs",
@@ -36,6 +37,7 @@ const PACKAGES: [&str; 27] = [
     "libc6-dev-arm64-cross",
     "mtools",
     "openssl",
+    "python3",
     "qemu-efi-aarch64",
     "qemu-system-arm",
     "qemu-system-x86",
@@ -64,8 +66,48 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    let status = command.args(["test", "--workspace"]).args(&arguments.cargo).status()?;
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(&arguments.cargo);
+    let mut child = command.stdout(Stdio::piped()).spawn().context("`cargo test`")?;
+    let mut sum = Sum::default();
+    for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).lines() {
+        let line = line?;
+        say(&line);
+        sum.add(&line);
+    }
+    let status = child.wait()?;
+    say(&format!("\nall targets together:\n{}", sum.line(status.success())));
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The summaries of all test programs, added up.
+#[derive(Debug, Default)]
+struct Sum {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Sum {
+    /// Adds `test result: ok. 3 passed; 0 failed; 0 ignored; …`.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split(['.', ';']) {
+            let mut words = part.split_whitespace();
+            let count = words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+            match words.next() {
+                Some("passed") => self.passed += count,
+                Some("failed") => self.failed += count,
+                Some("ignored") => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+
+    fn line(&self, is_ok: bool) -> String {
+        let Self { passed, failed, ignored } = self;
+        let verdict = if is_ok { "ok" } else { "FAILED" };
+        format!("test result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored")
+    }
 }
 
 /// Lets the tests run at home with less than all.
@@ -111,4 +153,18 @@ pub(crate) fn install() -> Result<()> {
 fn is_installed(package: &str) -> bool {
     let show = ["-W", "-f", "${db:Status-Status}", package];
     tools::run("dpkg-query", &show, Path::new(".")).is_ok_and(|out| out.stdout == b"installed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_add_up() {
+        let mut sum = Sum::default();
+        sum.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        sum.add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured");
+        sum.add("test other ... ok");
+        assert_eq!(sum.line(false), "test result: FAILED. 5 passed; 4 failed; 1 ignored");
+    }
 }

@@ -25,7 +25,7 @@ use self::geometry::Geometry;
 use self::names::{Entry, Tree};
 use super::recorder::{Recorder, payload};
 use crate::blob::{Blob, Builder};
-use crate::units::{MIB, PAYLOAD_ALIGN, SectorSize, Size, align_up};
+use crate::units::{KIB, MIB, PAYLOAD_ALIGN, SectorSize, Size, align_up};
 
 /// A volume to be written.
 #[derive(Clone, Debug)]
@@ -236,7 +236,7 @@ fn place(geometry: &Geometry, files: &[File], tree: &Tree) -> Result<Placement, 
     let clusters = |file: &File| file.content.len().div_ceil(geometry.cluster);
     let dirs = tree.clusters(geometry.cluster);
     let used = dirs + files.iter().map(clusters).sum::<u64>();
-    let size = |clusters: u64| Size(clusters * geometry.cluster);
+    let size = |clusters: u64| Size(align_up(clusters * geometry.cluster, KIB));
     let full = || FatError::Full { needed: size(used), there: size(geometry.clusters) };
 
     let mut starts = vec![0; files.len()];

@@ -123,7 +123,7 @@ fn uki(plan: &NodePlan, assets: &Assets, initrd: &Blob) -> Result<Blob, PayloadE
     let is_changed = matches!(plan.embed, Embedding::Initramfs(_));
     if let Some(ready) = &assets.ready_uki {
         match (is_changed, plan.line) {
-            (false, Line::Usual) => return Ok(ready.blob.clone()),
+            (false, Line::Usual | Line::Shipped) => return Ok(ready.blob.clone()),
             _ if !ready.is_signed => {}
             (true, _) => return Err(PayloadError::Signed("a config inside the initramfs")),
             (false, Line::Custom) => return Err(PayloadError::Signed("another command line")),

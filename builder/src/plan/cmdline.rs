@@ -120,6 +120,11 @@ impl Cmdline {
         format!("{self} {arg}")
     }
 
+    /// The line for a person or a manifest: without the META values, which may be secrets.
+    pub fn shown(&self) -> String {
+        mask_meta(&self.to_string())
+    }
+
     fn append(&mut self, key: &str, value: &str) {
         match self.find(key) {
             Some(parameter) => parameter.values.push(value.to_owned()),
@@ -187,6 +192,18 @@ impl fmt::Display for Cmdline {
         }
         Ok(())
     }
+}
+
+/// What stands before META values on a command line.
+const META_ARG: &str = "talos.environment=INSTALLER_META_BASE64=";
+
+/// A command line without the META values that travel on it.
+pub fn mask_meta(line: &str) -> String {
+    let mask = |arg: &str| match arg.starts_with(META_ARG) {
+        true => format!("{META_ARG}<hidden>"),
+        false => arg.to_owned(),
+    };
+    line.split(' ').map(mask).collect::<Vec<_>>().join(" ")
 }
 
 fn split(arg: &str) -> (&str, &str) {
@@ -299,6 +316,14 @@ mod tests {
         let long = format!("a={}", "b".repeat(2000));
         assert!(matches!(iso("v1.13.0", &[&long]), Err(CmdlineError::TooLong { len: 2048.. })));
         assert!(matches!(iso("v1.13.0", &["a=\u{e9}"]), Err(CmdlineError::Unprintable(_))));
+    }
+
+    #[test]
+    fn meta_values_are_not_shown() {
+        let line =
+            "a=1 talos.environment=INSTALLER_META_BASE64=MHhjPXJhY2sgNw== talos.environment=x=y";
+        let want = "a=1 talos.environment=INSTALLER_META_BASE64=<hidden> talos.environment=x=y";
+        assert_eq!(mask_meta(line), want);
     }
 
     #[test]

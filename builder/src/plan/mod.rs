@@ -16,7 +16,7 @@ use crate::catalog::{Disk, Output};
 use crate::config::MachineConfig;
 use crate::plan::cmdline::{Cmdline, Parts};
 use crate::report::Diagnostic;
-use crate::site::{Embed, Node, NodeName, Role, Site};
+use crate::site::{AssetSource, Embed, Node, NodeName, Role, Site};
 use crate::talos::{Arch, Version};
 use crate::units::{MIB, SectorSize};
 
@@ -91,6 +91,9 @@ pub struct Loader {
 pub enum Line {
     /// From version, platform and profile alone: a ready UKI keeps its own.
     Usual,
+    /// The same, and the boot assets are a ready UKI, which is all that the medium starts: its own
+    /// line holds.
+    Shipped,
     /// The user added to it: a ready UKI must be assembled anew.
     Custom,
 }
@@ -144,6 +147,12 @@ impl NodePlan {
         }
     }
 
+    /// The command line for a person or a program; nothing where it is a shipped UKI's own, which
+    /// only the UKI tells.
+    pub fn shown_line(&self) -> Option<String> {
+        (self.line != Line::Shipped).then(|| self.cmdline.shown())
+    }
+
     /// The plan for machines. The config shows by its digest only.
     pub fn to_json(&self) -> Value {
         let config = self.embed.config();
@@ -155,7 +164,7 @@ impl NodePlan {
             "profile": self.profile,
             "medium": self.medium.to_json(),
             "output": self.output(),
-            "cmdline": self.cmdline.to_string(),
+            "cmdline": self.shown_line(),
             "embed": self.embed.name(),
             "config": config.map(|c| json!({"sha256": c.digest().to_string(), "bytes": c.bytes().len()})),
             "meta": self.meta.keys().map(|key| format!("{key:#04x}")).collect::<Vec<_>>(),
@@ -228,7 +237,14 @@ fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
         Diagnostic::error("cmdline", format!("node `{}`: {error}", node.name))
             .help("shorten or mend its `kernel_args` and `meta`")
     })?;
+    let starts_uki_alone = match &medium {
+        Medium::Iso { firmware, .. } => *firmware == Firmware::Uefi,
+        Medium::Disk { .. } => true,
+        Medium::Files => false,
+    };
+    let is_shipped = matches!(site.boot.assets, AssetSource::Uki(_)) && starts_uki_alone;
     let is_usual = node.kernel_args.is_empty() && (on_disk || node.meta.is_empty());
+    let embedding = embedding(node, &medium);
     Ok(NodePlan {
         name: node.name.clone(),
         role: node.role,
@@ -236,10 +252,15 @@ fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
         talos: talos.clone(),
         profile: node.profile_name.clone(),
         platform: node.profile.platform,
-        embed: embedding(node, &medium),
+        line: match embedding {
+            _ if !is_usual => Line::Custom,
+            Embedding::Initramfs(_) => Line::Usual,
+            _ if is_shipped => Line::Shipped,
+            _ => Line::Usual,
+        },
+        embed: embedding,
         medium,
         cmdline,
-        line: if is_usual { Line::Usual } else { Line::Custom },
         meta: if on_disk { node.meta.clone() } else { BTreeMap::new() },
         epoch,
     })

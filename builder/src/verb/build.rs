@@ -122,7 +122,8 @@ impl Run<'_> {
         if self.has_read {
             self.memo.alias(&written, meant);
         }
-        let keeps_line = self.assets.ready_uki.is_some() && plan.line == Line::Usual;
+        let is_kept = plan.line != Line::Custom && !matches!(plan.embed, Embedding::Initramfs(_));
+        let keeps_line = self.assets.ready_uki.is_some() && is_kept;
         readback::check(plan, &written, keeps_line, &mut self.memo).map_err(|mismatch| {
             let message = format!("`{}` is not what was meant: {mismatch}", file.name().as_str());
             let help = "nothing was kept of it; check the disk and the boot assets, and report \

@@ -19,6 +19,7 @@ use crate::digest::Digest;
 use crate::inspect::init::Found;
 use crate::inspect::memo::Memo;
 use crate::inspect::{self, Boot, Door, Firmware, Kind, Medium};
+use crate::plan::cmdline::mask_meta;
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::units::Size;
@@ -137,7 +138,7 @@ fn boot_text(boot: &Boot) -> String {
         line("kernel", kernel.clone());
     }
     if !boot.cmdline.is_empty() {
-        line("cmdline", boot.cmdline.clone());
+        line("cmdline", mask_meta(&boot.cmdline));
     }
     for layer in &boot.layers {
         line("layer", format!("{} ({} {})", layer.image, layer.name, layer.version));
@@ -231,7 +232,7 @@ fn boot_json(boot: &Boot) -> Value {
         "firmware": firmware,
         "kernel": boot.kernel,
         "stub": boot.stub,
-        "cmdline": boot.cmdline,
+        "cmdline": mask_meta(&boot.cmdline),
         "layers": boot.layers.iter().map(layer).collect::<Vec<_>>(),
         "config": boot.found.as_ref().map(config_json),
     })

@@ -21,8 +21,10 @@ use crate::verb::{Failure, decide};
 pub fn show(args: &Plan, progress: &Progress) -> Result<(), Failure> {
     let (_, plans) = decide(&args.site, &args.nodes, progress)?;
     for plan in &plans {
-        progress.say(&about(plan));
-        progress.event(json!({"event": "plan", "plan": plan.to_json()}));
+        match progress.is_json() {
+            true => progress.event(json!({"event": "plan", "plan": plan.to_json()})),
+            false => progress.print(format!("{}\n", about(plan)).as_bytes()),
+        }
     }
     Ok(())
 }
@@ -44,7 +46,7 @@ fn about(plan: &NodePlan) -> String {
         plan.profile,
         plan.embed.name(),
         plan.embed.reason(),
-        plan.cmdline,
+        plan.shown_line().unwrap_or_else(|| "that of the UKI as it was shipped".to_owned()),
     );
     if !meta.is_empty() {
         text += &format!("  META     {}\n", meta.join(", "));

@@ -15,6 +15,7 @@ use crate::inspect::damage::Damage;
 use crate::inspect::memo::Memo;
 use crate::inspect::{self, Boot, Door, Medium};
 use crate::payload::uki::Reset;
+use crate::plan::cmdline::mask_meta;
 use crate::plan::{self, NodePlan};
 
 /// Where the config must be readable by root alone.
@@ -61,7 +62,8 @@ pub enum Mismatch {
     Meta,
 }
 
-/// Reads one file of a node's medium and compares it with the plan.
+/// Reads one file of a node's medium and compares it with the plan; a UKI that `keeps_line` has a
+/// command line of its own.
 ///
 /// # Errors
 ///
@@ -76,7 +78,8 @@ pub fn check(
     check_doors(plan, &medium)?;
     for boot in &medium.boots {
         check_config(plan, boot)?;
-        if !keeps_line {
+        let is_uefi = matches!(boot.firmware, inspect::Firmware::Uefi { .. });
+        if !(keeps_line && is_uefi) {
             check_cmdline(plan, boot)?;
         }
     }
@@ -135,5 +138,6 @@ fn check_cmdline(plan: &NodePlan, boot: &Boot) -> Result<(), Mismatch> {
     if boot.cmdline == wanted || resets.contains(&boot.cmdline) {
         return Ok(());
     }
-    Err(Mismatch::Cmdline { title: boot.title.clone(), found: boot.cmdline.clone(), wanted })
+    let (found, wanted) = (mask_meta(&boot.cmdline), plan.cmdline.shown());
+    Err(Mismatch::Cmdline { title: boot.title.clone(), found, wanted })
 }
