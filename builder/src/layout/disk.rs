@@ -11,11 +11,11 @@
 use uuid::{Uuid, uuid};
 
 use crate::blob::Blob;
+use crate::catalog::META_BYTES;
 use crate::format::fat::{Label, Volume};
 use crate::format::gpt::{self, Partition, PartitionName, Span, Table};
 use crate::layout::esp::Memo;
 use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid};
-use crate::payload::meta::META_LEN;
 use crate::plan::Loader;
 use crate::units::{Lba, MIB, SectorSize};
 
@@ -72,7 +72,7 @@ pub fn lay_out(
         len: space.disk_bytes,
         partitions: vec![
             partition(EFI_SYSTEM, "EFI", esp_start, space.esp_bytes),
-            partition(LINUX_DATA, "META", meta_start, META_LEN),
+            partition(LINUX_DATA, "META", meta_start, META_BYTES),
         ],
         boot_code: Vec::new(),
     };

@@ -11,11 +11,9 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use crate::blob::{Blob, Builder};
+use crate::catalog::META_BYTES;
 use crate::digest::Digest;
-use crate::units::{KIB, MIB};
-
-/// The partition's bytes: Talos takes no other length for its own.
-pub const META_LEN: u64 = MIB;
+use crate::units::KIB;
 
 /// One copy of the store. Two equal ones open the partition.
 const COPY_LEN: usize = 256 * 1024;
@@ -41,11 +39,11 @@ pub struct MetaError {
 /// Where the values do not fit.
 pub fn partition(values: &BTreeMap<u8, String>) -> Result<Blob, MetaError> {
     if values.is_empty() {
-        return Ok(Builder::default().zeros("meta", META_LEN).finish());
+        return Ok(Builder::default().zeros("meta", META_BYTES).finish());
     }
     let copy = copy(values)?;
     let image = Builder::default().bytes("meta", copy.as_slice()).bytes("meta, copy", copy);
-    Ok(image.fill_to(META_LEN).finish())
+    Ok(image.fill_to(META_BYTES).finish())
 }
 
 fn copy(values: &BTreeMap<u8, String>) -> Result<Vec<u8>, MetaError> {
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn an_empty_store_is_zeros() {
         let partition = partition(&BTreeMap::new()).unwrap();
-        assert_eq!(partition.len(), META_LEN);
+        assert_eq!(partition.len(), META_BYTES);
         assert!(partition.to_vec().unwrap().iter().all(|byte| *byte == 0));
     }
 

@@ -14,18 +14,15 @@ use std::io::Write as _;
 use base64::Engine as _;
 use thiserror::Error;
 
+use crate::catalog::kernel_arg::COMMAND_LINE_BYTES;
 use crate::talos::Version;
-
-/// What a kernel takes, with the NUL that ends it: `COMMAND_LINE_SIZE` of Linux on x86-64 and
-/// arm64. What is beyond is cut off without a word.
-const KERNEL_LEN: usize = 2048;
 
 /// What boot menu entries and boot loaders add: ` talos.experimental.wipe=system:EPHEMERAL,STATE`,
 /// and GRUB's `BOOT_IMAGE=/boot/vmlinuz `.
 const ADDED_LEN: usize = 80;
 
 /// The most bytes of a line that every entry can start with.
-const MAX_LEN: usize = KERNEL_LEN - 1 - ADDED_LEN;
+const MAX_LEN: usize = COMMAND_LINE_BYTES - 1 - ADDED_LEN;
 
 /// Encoded META values longer than this are compressed (Talos `pkg/machinery/meta/meta.go#Encode`).
 const META_PLAIN_LEN: usize = 256;
@@ -288,6 +285,25 @@ mod tests {
             "talos.platform=metal console=tty0 talos.halt_if_installed=1 slab_nomerge pti=on \
              consoleblank=0 printk.devkmsg=on selinux=1 module.sig_enforce=1 \
              proc_mem.force_override=never"
+        );
+    }
+
+    /// What Talos' own packages (machinery v1.13.9, go-procfs v0.1.2) make of the same arguments.
+    #[test]
+    fn a_customised_line_is_that_of_talos_own_packages() {
+        let user =
+            ["console=ttyS0", "a=1", "-selinux", "console=ttyS1", "b", "a=2", "-a=1", "x=y=z"];
+        assert_eq!(
+            iso("v1.10.3", &user).unwrap(),
+            "talos.platform=metal console=ttyS0 console=ttyS1 talos.halt_if_installed=1 \
+             init_on_alloc=1 slab_nomerge pti=on consoleblank=0 nvme_core.io_timeout=4294967295 \
+             printk.devkmsg=on ima_template=ima-ng ima_appraise=fix ima_hash=sha512 a=2 b x=y=z"
+        );
+        assert_eq!(
+            iso("v1.13.9", &user).unwrap(),
+            "talos.platform=metal console=ttyS0 console=ttyS1 talos.halt_if_installed=1 \
+             init_on_alloc=1 slab_nomerge pti=on consoleblank=0 nvme_core.io_timeout=4294967295 \
+             printk.devkmsg=on module.sig_enforce=1 proc_mem.force_override=never a=2 b x=y=z"
         );
     }
 
