@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use proptest::prelude::*;
 
+use lab::noise::noise;
 use lab::tools;
 use talforge::blob::{Blob, Builder, Source};
 use talforge::format::grub;
@@ -30,18 +31,6 @@ const ELTORITO: &str = "boot/grub/i386-pc/eltorito.img";
 
 /// Paths and bytes, as they are meant and as they are found.
 type Files = BTreeMap<String, Vec<u8>>;
-
-/// Bytes that differ from file to file and from place to place.
-fn noise(seed: usize, len: usize) -> Vec<u8> {
-    let mut state = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..len).map(|_| next()).collect()
-}
 
 fn esp() -> Vec<u8> {
     noise(999, ESP_BYTES)
@@ -68,7 +57,7 @@ fn small_tree() -> (Image, Files) {
         ["boot/grub/grub.cfg", "empty", "EFI/Linux/a-v1.2.efi.extra.d/x.addon.efi"]
             .into_iter()
             .enumerate()
-            .map(|(i, path)| (path.to_owned(), noise(i, 2047 * (i ^ 1))))
+            .map(|(i, path)| (path.to_owned(), noise(i as u64, 2047 * (i ^ 1))))
             .collect();
     let mut image = image(want.iter().map(|(path, bytes)| own(path, bytes)).collect());
     let content = Content::InEsp { offset: 6144, len: 100_000 };
@@ -261,7 +250,7 @@ fn a_directory_of_hundreds_of_long_names_is_whole() {
         return;
     }
     let name = |i: usize| format!("many/{}{i}.Tar-gz", "Long_name.".repeat(i % 25));
-    let want: Files = (0..700).map(|i| (name(i), noise(i, i % 3))).collect();
+    let want: Files = (0..700).map(|i| (name(i), noise(i as u64, i % 3))).collect();
     let image = image(want.iter().map(|(path, bytes)| own(path, bytes)).collect());
     let bench = Bench::new(&image).unwrap();
     assert_same(&bench.extracted("whole.iso").unwrap(), &want);
@@ -365,7 +354,7 @@ proptest! {
         let esp = esp();
         for (i, (path, len, in_esp)) in random.into_iter().enumerate() {
             // A path through a file, or one that is there already, is refused: leave it out.
-            let bytes = noise(i, len);
+            let bytes = noise(i as u64, len);
             let file = if in_esp {
                 let offset = 2048 * i as u64;
                 File { path: path.clone(), content: Content::InEsp { offset, len: len as u64 } }

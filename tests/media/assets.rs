@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow};
+use lab::noise::noise;
 use lab::tools;
 use talforge::talos::Arch;
 
@@ -58,18 +59,6 @@ fn make(arch: Arch) -> Result<Files> {
         ("systemd-boot.efi", program(arch, "systemd-boot 257.9-1")),
         ("systemd-stub.efi", program(arch, "systemd-stub 257.9-1")),
     ]))
-}
-
-/// Bytes that do not compress and are the same everywhere.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {

@@ -7,8 +7,8 @@ use lab::product::{self, Said};
 use lab::tools;
 use talforge::talos::Arch;
 
-use crate::assets::noise;
 use crate::fixture::{self, Site, config, small_disk};
+use lab::noise::noise;
 
 /// A file system that can share blocks, in a file; unmounted when this is dropped.
 struct Xfs {

@@ -10,10 +10,10 @@ use talforge::asset::initramfs::Initramfs;
 use talforge::payload::extension;
 use talforge::talos::Arch;
 
-use crate::assets::noise;
 use crate::fixture::{self, Site, small_disk};
 use crate::kinds::DISK_512;
 use crate::oracle::{self, Segment, Volume};
+use lab::noise::noise;
 
 /// Where Talos looks for its config.
 const CONFIG: &str = "usr/local/etc/talos/config.yaml";

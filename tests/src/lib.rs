@@ -1,6 +1,7 @@
 //! The bench: foreign tools, stand-in boot assets, machines under QEMU.
 
 pub mod tools;
+pub mod noise;
 pub mod product;
 pub mod apt;
 pub mod parts;
