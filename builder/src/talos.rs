@@ -87,11 +87,6 @@ impl Version {
         self.major > major || (self.major == major && self.minor >= minor)
     }
 
-    /// `1.13` of `v1.13.9`.
-    pub fn minor_name(&self) -> String {
-        format!("{}.{}", self.major, self.minor)
-    }
-
     /// Whether the release reads a machine config from the boot medium's extension
     /// (`SupportsEmbeddedConfig`).
     pub const fn reads_embedded_config(&self) -> bool {

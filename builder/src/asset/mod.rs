@@ -197,12 +197,16 @@ impl Folder {
     }
 }
 
+fn unreadable(path: &Path, error: io::Error) -> AssetError {
+    match error.kind() {
+        io::ErrorKind::NotFound => AssetError::Missing(path.to_owned()),
+        _ => AssetError::Io(path.to_owned(), error),
+    }
+}
+
 /// The first `*-uki.efi` in the folder, by name.
 fn find_uki(folder: &Path) -> Result<Option<String>, AssetError> {
-    let io = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => AssetError::Missing(folder.to_owned()),
-        _ => AssetError::Io(folder.to_owned(), error),
-    };
+    let io = |error| unreadable(folder, error);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         names.extend(entry.map_err(io)?.file_name().into_string());
@@ -341,10 +345,7 @@ struct Hashing {
 impl Files {
     fn open(&mut self, name: &str) -> Result<Opened, AssetError> {
         let path = self.folder.join(name);
-        let io = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => AssetError::Missing(path.clone()),
-            _ => AssetError::Io(path.clone(), error),
-        };
+        let io = |error| unreadable(&path, error);
         // Asked before it is opened: opening a pipe waits for its other end.
         if !path.metadata().map_err(io)?.is_file() {
             return Err(io(io::Error::other("it is no plain file")));

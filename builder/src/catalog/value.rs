@@ -121,7 +121,7 @@ impl JsonSchema for Platform {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Amount {
-    /// As Talos' own images have it.
+    /// By the release of Talos.
     Auto,
     /// This many, a whole number of MiB.
     Bytes(Size),

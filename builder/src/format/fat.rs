@@ -97,16 +97,13 @@ pub struct Laid {
 }
 
 impl Laid {
-    /// The same volume with another content of the same length for a file, or nothing where the
-    /// length is another or there is no such file. It costs nothing but a look at the extents: no
+    /// The same volume with another content for a file, which must be of the length of the one that
+    /// is there; nothing where there is no such file. It costs nothing but a look at the extents: no
     /// table or directory says anything of a content but its length and place.
-    pub fn with(&self, path: &str, content: &Blob, len: u64) -> Option<Self> {
+    pub fn with(&self, path: &str, content: &Blob) -> Option<Self> {
         let at = *self.files.get(path)?;
-        if content.len() != len {
-            return None;
-        }
         let image = Builder::default().blob(&self.blob.get(0..at)?).blob(content);
-        let image = image.blob(&self.blob.get(at + len..self.blob.len())?);
+        let image = image.blob(&self.blob.get(at + content.len()..self.blob.len())?);
         Some(Self { blob: image.finish(), files: self.files.clone() })
     }
 }
@@ -180,18 +177,6 @@ pub fn write(volume: &Volume) -> Result<Laid, FatError> {
     geometry.back_up(&mut device);
     mend::mend(&mut device, &geometry, &tree, volume);
     Ok(lay_out(device, &geometry, files, &placement))
-}
-
-/// The length of the clusters, in bytes, of a volume of `len` bytes.
-///
-/// It is the largest one up to 4096 that leaves clearly more clusters than the 65,525 below which
-/// firmware takes a volume for FAT16.
-///
-/// # Errors
-///
-/// Where the volume is too short or too long for FAT32.
-pub fn cluster_bytes(len: u64, sector: SectorSize) -> Result<u64, FatError> {
-    Ok(Geometry::of(len, sector)?.cluster)
 }
 
 /// The least length, in whole MiB, of a volume that holds `files`. It may be none.

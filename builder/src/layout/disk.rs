@@ -13,11 +13,11 @@ use uuid::{Uuid, uuid};
 use crate::blob::Blob;
 use crate::catalog::META_BYTES;
 use crate::format::fat::{Label, Volume};
-use crate::format::gpt::{self, Partition, PartitionName, Span, Table};
+use crate::format::gpt::{self, Partition, PartitionName, Table};
 use crate::layout::esp::Memo;
 use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid};
 use crate::plan::Loader;
-use crate::units::{Lba, MIB, SectorSize};
+use crate::units::{MIB, SectorSize};
 
 /// UEFI Specification, "Defined GPT Partition Entry - Partition Type GUIDs".
 pub(crate) const EFI_SYSTEM: Uuid = uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
@@ -46,8 +46,8 @@ pub fn lay_out(
     loader: &Loader,
     memo: &mut Memo,
 ) -> Result<Blob, LayoutError> {
-    let lba = |bytes: u64| bytes / space.sector.bytes();
-    let esp_start = lba(MIB);
+    let spans = gpt::place(space.sector, MIB, &[space.esp_bytes, META_BYTES]);
+    let esp_start = spans[0].start.0;
     let volume = Volume {
         len: space.esp_bytes,
         sector: space.sector,
@@ -58,21 +58,20 @@ pub fn lay_out(
         files: esp::files(esp::Kind::Disk, parts, loader),
     };
     let esp = memo.write(volume)?.blob;
-    let partition = |kind, label: &str, start, bytes| Partition {
+    let partition = |kind, label: &str, span| Partition {
         kind,
         guid: guid::of_label(label),
         name: PartitionName::new(label).expect("the label is short"),
         attributes: 0,
-        span: Span { start: Lba(start), end: Lba(start + lba(bytes)) },
+        span,
     };
-    let meta_start = esp_start + lba(space.esp_bytes);
     let table = Table {
         disk: guid::of_label(guid::DISK),
         sector: space.sector,
         len: space.disk_bytes,
         partitions: vec![
-            partition(EFI_SYSTEM, "EFI", esp_start, space.esp_bytes),
-            partition(LINUX_DATA, "META", meta_start, META_BYTES),
+            partition(EFI_SYSTEM, "EFI", spans[0]),
+            partition(LINUX_DATA, "META", spans[1]),
         ],
         boot_code: Vec::new(),
     };

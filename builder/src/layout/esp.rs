@@ -54,9 +54,9 @@ fn again(old: &Volume, laid: &Laid, new: &Volume) -> Option<Laid> {
     }
     let changed =
         old.files.iter().zip(&new.files).filter(|(a, b)| !same_bytes(&a.content, &b.content));
-    changed.map(|(_, file)| file).try_fold(laid.clone(), |laid, file| {
-        laid.with(&file.path, &file.content, file.content.len())
-    })
+    changed
+        .map(|(_, file)| file)
+        .try_fold(laid.clone(), |laid, file| laid.with(&file.path, &file.content))
 }
 
 /// Whether the files get the same names, attributes and places.

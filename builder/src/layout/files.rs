@@ -7,7 +7,7 @@
 //! Not here: serving them.
 
 use crate::blob::Blob;
-use crate::layout::{OutputFile, Parts};
+use crate::layout::{FileKind, OutputFile, Parts};
 
 /// The files, in a folder of the node's name.
 pub fn lay_out(parts: &Parts<'_>) -> Vec<OutputFile> {
@@ -15,12 +15,12 @@ pub fn lay_out(parts: &Parts<'_>) -> Vec<OutputFile> {
     let (folder, arch, platform) = (plan.output(), plan.arch, plan.platform.name());
     let cmdline = Blob::from_bytes("command line", plan.cmdline.to_string().into_bytes());
     [
-        (format!("kernel-{arch}"), parts.assets.kernel.clone()),
-        (format!("initramfs-{platform}-{arch}.xz"), payload.initramfs.clone()),
-        (format!("cmdline-{platform}-{arch}"), cmdline),
-        (format!("{platform}-{arch}-uki.efi"), payload.uki.clone()),
+        (format!("kernel-{arch}"), parts.assets.kernel.clone(), FileKind::Part),
+        (format!("initramfs-{platform}-{arch}.xz"), payload.initramfs.clone(), FileKind::Bootable),
+        (format!("cmdline-{platform}-{arch}"), cmdline, FileKind::Part),
+        (format!("{platform}-{arch}-uki.efi"), payload.uki.clone(), FileKind::Bootable),
     ]
     .into_iter()
-    .map(|(name, blob)| OutputFile { path: format!("{folder}/{name}"), blob })
+    .map(|(name, blob, kind)| OutputFile { path: format!("{folder}/{name}"), blob, kind })
     .collect()
 }

@@ -48,6 +48,17 @@ pub struct OutputFile {
     pub path: String,
     /// Its bytes.
     pub blob: Blob,
+    /// What it is on its own.
+    pub kind: FileKind,
+}
+
+/// What a file is on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Something that holds the node's config, if it has one: it can be read back.
+    Bootable,
+    /// A part that says nothing by itself: a kernel, a command line.
+    Part,
 }
 
 /// Why a medium cannot be laid out.
@@ -73,7 +84,8 @@ pub enum LayoutError {
 ///
 /// Where something does not fit.
 pub fn lay_out(parts: &Parts<'_>, memo: &mut Memo) -> Result<Vec<OutputFile>, LayoutError> {
-    let image = |blob| vec![OutputFile { path: parts.plan.output(), blob }];
+    let image =
+        |blob| vec![OutputFile { path: parts.plan.output(), blob, kind: FileKind::Bootable }];
     match &parts.plan.medium {
         Medium::Iso { loader, .. } => Ok(image(iso::lay_out(parts, loader, memo)?)),
         Medium::Disk { sector, esp_bytes, disk_bytes, loader } => {

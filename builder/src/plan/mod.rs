@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::catalog::Output;
 use crate::catalog::value::{Firmware, Platform};
-use crate::catalog::{Disk, Output};
 use crate::config::MachineConfig;
 use crate::plan::cmdline::{Cmdline, Parts};
 use crate::report::Diagnostic;
@@ -224,7 +224,7 @@ pub fn resolve(site: &Site, epoch: u32) -> Result<Vec<NodePlan>, Vec<Diagnostic>
 fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
     let arch = site.boot.arch;
     let talos = &site.cluster.talos;
-    let medium = medium(node, talos)?;
+    let medium = medium(node, talos);
     let on_disk = matches!(medium, Medium::Disk { .. });
     let parts = Parts {
         platform: node.profile.platform.name(),
@@ -266,38 +266,23 @@ fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
     })
 }
 
-fn medium(node: &Node, talos: &Version) -> Result<Medium, Diagnostic> {
+fn medium(node: &Node, talos: &Version) -> Medium {
     match &node.profile.output {
-        Output::Iso(iso) => Ok(Medium::Iso {
+        Output::Iso(iso) => Medium::Iso {
             firmware: iso.firmware,
             loader: Loader {
                 timeout: iso.timeout.into(),
                 secure_boot_enroll: Some(iso.secure_boot_enroll.name()),
             },
-        }),
-        Output::Disk(disk) => {
-            check_disk(node, disk, talos)?;
-            Ok(Medium::Disk {
-                sector: disk.sector,
-                esp_bytes: disk.esp_size(talos).bytes(),
-                disk_bytes: disk.disk_size(talos).bytes(),
-                loader: Loader { timeout: disk.timeout.into(), secure_boot_enroll: None },
-            })
-        }
-        Output::Pxe(_) => Ok(Medium::Files),
+        },
+        Output::Disk(disk) => Medium::Disk {
+            sector: disk.sector,
+            esp_bytes: disk.esp_size(talos).bytes(),
+            disk_bytes: disk.disk_size(talos).bytes(),
+            loader: Loader { timeout: disk.timeout.into(), secure_boot_enroll: None },
+        },
+        Output::Pxe(_) => Medium::Files,
     }
-}
-
-fn check_disk(node: &Node, disk: &Disk, talos: &Version) -> Result<(), Diagnostic> {
-    let (size, least) = (disk.disk_size(talos), disk.least_size(talos));
-    if size >= least {
-        return Ok(());
-    }
-    let (node, profile) = (&node.name, &node.profile_name);
-    let message =
-        format!("the disk of node `{node}` is {size}; profile `{profile}` needs at least {least}");
-    let help = format!("set `size: {least}` in the profile, or `size: auto` for Talos' own size");
-    Err(Diagnostic::error("disk-size", message).help(help))
 }
 
 fn embedding(node: &Node, medium: &Medium) -> Embedding {

@@ -14,7 +14,7 @@ use crate::blob::Blob;
 use crate::catalog::value::Firmware;
 use crate::cli::Build;
 use crate::inspect::memo::Memo;
-use crate::layout::{self, LayoutError, OutputFile, esp};
+use crate::layout::{self, FileKind, LayoutError, OutputFile, esp};
 use crate::payload::{self, PayloadError};
 use crate::plan::{Embedding, Line, Medium, NodePlan};
 use crate::report::Diagnostic;
@@ -104,13 +104,13 @@ impl Run<'_> {
         let name = Name::parse(&file.path).map_err(sink)?;
         let task = self.progress.task(&file.path, file.blob.len());
         let pending = self.batch.write(&name, &file.blob, &task).map_err(sink)?;
-        let is_medium = !matches!(plan.medium, Medium::Files)
-            || file.path.ends_with("-uki.efi")
-            || file.path.contains("/initramfs-");
-        if is_medium {
-            self.read_back(plan, &file.blob, &pending)?;
+        match file.kind {
+            FileKind::Bootable => {
+                self.read_back(plan, &file.blob, &pending)?;
+                task.done("written and read back");
+            }
+            FileKind::Part => task.done("written"),
         }
-        task.done(if is_medium { "written and read back" } else { "written" });
         Ok(pending)
     }
 
