@@ -35,7 +35,8 @@
 //! | [`report`] | diagnostics and progress; alone prints | who calls it |
 //! | [`mod@format`] | writers: cpio, squashfs, PE, FAT, GPT, MBR, ISO 9660, `grub.cfg` | Talos, paths, time |
 //! | [`talos`] | versions, and what each can do since when | |
-//! | [`yaml`], [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
+//! | [`yaml`] | what people write, as trees with places | what it means |
+//! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
 //! | [`asset`] | boot assets from outside, opened and checked | nodes |

@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{
+    ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag,
+};
 
 use super::{Entry, MAX_DEPTH, MAX_NODES, Node, Scalar, Spot, Style, Value, place};
 use crate::report::Diagnostic;
@@ -46,13 +48,22 @@ struct Tree {
 /// A collection that is still open.
 struct Frame {
     head: Head,
+    /// Whether it is a mapping that is written in braces.
+    braces: bool,
     size: Size,
     content: Content,
 }
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<Entry>, key: Option<(String, Spot)>, seen: BTreeMap<String, u32> },
+    Mapping { entries: Vec<Entry>, key: Option<Key>, seen: BTreeMap<String, u32> },
+}
+
+/// A key whose value is still to come.
+struct Key {
+    text: String,
+    style: Style,
+    at: Spot,
 }
 
 /// What precedes a node's content. Anchor 0 is none.
@@ -96,21 +107,22 @@ impl Tree {
             Event::DocumentStart(..) => self.anchors.clear(),
             Event::Scalar(text, style, anchor, tag) => {
                 let style = if style == ScalarStyle::Plain { Style::Plain } else { Style::Text };
+                let in_braces = self.open.last().is_some_and(|frame| frame.braces);
+                if in_braces && style == Style::Plain && text.starts_with(':') {
+                    return Err(colon(&self.file, self::spot(&span.start)));
+                }
                 let value = Value::Scalar(Scalar { text: text.into_owned(), style });
                 self.count(1, span)?;
                 self.finish(Head::new(span, anchor, tag.as_deref()), value, Size::SCALAR)?;
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.open(
-                    Head::new(span, anchor, tag.as_deref()),
-                    Content::Sequence(vec![]),
-                    span,
-                )?;
+            Event::SequenceStart(notation, anchor, tag) => {
+                let head = Head::new(span, anchor, tag.as_deref());
+                self.open(head, notation, Content::Sequence(vec![]), span)?;
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(notation, anchor, tag) => {
                 let content =
                     Content::Mapping { entries: vec![], key: None, seen: BTreeMap::new() };
-                self.open(Head::new(span, anchor, tag.as_deref()), content, span)?;
+                self.open(Head::new(span, anchor, tag.as_deref()), notation, content, span)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
             Event::Alias(anchor) => self.alias(anchor, span)?,
@@ -119,12 +131,20 @@ impl Tree {
         Ok(())
     }
 
-    fn open(&mut self, head: Head, content: Content, span: &Span) -> Result<(), Diagnostic> {
+    fn open(
+        &mut self,
+        head: Head,
+        notation: StructureStyle,
+        content: Content,
+        span: &Span,
+    ) -> Result<(), Diagnostic> {
         self.count(1, span)?;
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(&self.file, head.spot));
         }
-        self.open.push(Frame { head, size: Size::EMPTY, content });
+        let is_mapping = matches!(content, Content::Mapping { .. });
+        let braces = is_mapping && notation == StructureStyle::Flow;
+        self.open.push(Frame { head, braces, size: Size::EMPTY, content });
         Ok(())
     }
 
@@ -175,8 +195,9 @@ impl Tree {
             Content::Sequence(items) => items.push(node),
             Content::Mapping { entries, key, seen } => match key.take() {
                 None => *key = Some(new_key(&self.file, node, seen)?),
-                Some((key, at)) => {
-                    entries.push(Entry { key, place: place(&self.file, at), value: node });
+                Some(Key { text, style, at }) => {
+                    let place = place(&self.file, at);
+                    entries.push(Entry { key: text, style, place, value: node });
                 }
             },
         }
@@ -194,11 +215,7 @@ impl Tree {
 }
 
 /// Takes a key; `seen` holds the mapping's keys and their lines.
-fn new_key(
-    file: &str,
-    node: Node,
-    seen: &mut BTreeMap<String, u32>,
-) -> Result<(String, Spot), Diagnostic> {
+fn new_key(file: &str, node: Node, seen: &mut BTreeMap<String, u32>) -> Result<Key, Diagnostic> {
     let Some(scalar) = node.scalar() else {
         let message = format!("{} cannot be a key", node.kind());
         return Err(error(file, "yaml-key", message, node.spot));
@@ -208,7 +225,7 @@ fn new_key(
         let message = format!("this key is in the mapping already, on line {line}");
         return Err(error(file, "yaml-duplicate-key", message, node.spot).help("drop one of them"));
     }
-    Ok((text, node.spot))
+    Ok(Key { text, style: scalar.style, at: node.spot })
 }
 
 fn spot(marker: &Marker) -> Spot {
@@ -217,6 +234,12 @@ fn spot(marker: &Marker) -> Spot {
 
 fn error(file: &str, code: &'static str, message: impl Into<String>, spot: Spot) -> Diagnostic {
     Diagnostic::error(code, message).at(place(file, spot))
+}
+
+/// go-yaml, which reads what is made here, takes such a colon for the one behind a key.
+fn colon(file: &str, spot: Spot) -> Diagnostic {
+    let message = "in braces no text begins with a colon";
+    error(file, "yaml-syntax", message, spot).help("put it in quotes: `'::/0'`")
 }
 
 fn too_deep(file: &str, spot: Spot) -> Diagnostic {

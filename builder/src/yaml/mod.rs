@@ -1,7 +1,8 @@
 //! YAML that a person wrote, as trees that know where everything stands.
 //!
 //! In: the bytes of a file. Out: one [`Node`] a document, with the scalars as they are written:
-//! `0644`, `1.20` and `yes` stay text, and whoever uses them says what they mean.
+//! `0644`, `1.20` and `yes` stay text, and whoever uses them says what they mean. [`emit`] writes
+//! them again.
 //!
 //! Source: YAML 1.2.2, <https://yaml.org/spec/1.2.2/>, by the crate `granit-parser`; which
 //! characters a stream may hold is chapter 5.1, and go-yaml, with which Talos reads its machine
@@ -14,9 +15,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use zeroize::Zeroize as _;
+
 use crate::report::{Diagnostic, Place};
 
+pub mod block;
 mod build;
+pub mod emit;
 pub mod meant;
 
 /// How deep collections may nest, aliases followed. Machine configs stay below 20.
@@ -42,6 +47,26 @@ struct Spot {
     column: u32,
 }
 
+/// Where a value stands, for one who keeps many: a copy costs a count.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mark {
+    file: Arc<str>,
+    spot: Spot,
+}
+
+impl Mark {
+    /// The place.
+    pub fn place(&self) -> Place {
+        place(&self.file, self.spot)
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place())
+    }
+}
+
 /// What a node is.
 pub enum Value {
     /// A text, and whether it was quoted.
@@ -61,6 +86,13 @@ pub struct Scalar {
     pub style: Style,
 }
 
+/// Half of what people write here is secret: it does not stay in memory that is given back.
+impl Drop for Scalar {
+    fn drop(&mut self) {
+        self.text.zeroize();
+    }
+}
+
 /// How a scalar is written. Only a plain one may mean a number, a switch or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -74,6 +106,8 @@ pub enum Style {
 pub struct Entry {
     /// The key's text.
     pub key: String,
+    /// How the key is written: only a plain `<<` merges mappings.
+    pub style: Style,
     /// Where the key starts.
     pub place: Place,
     /// The value.
@@ -129,9 +163,26 @@ fn place(file: &str, spot: Spot) -> Place {
 }
 
 impl Node {
+    /// The text of a whole file, which is no YAML or not read as such, at its start.
+    pub fn whole(file: &str, text: String) -> Self {
+        let value = Value::Scalar(Scalar { text, style: Style::Text });
+        let spot = Spot { line: 1, column: 1 };
+        Self { file: file.into(), spot, tag: None, value: Arc::new(value) }
+    }
+
+    /// Another value in the same place.
+    pub fn with(&self, value: Value) -> Self {
+        Self { value: Arc::new(value), ..self.clone() }
+    }
+
     /// Where it starts; of an alias, where the alias is.
     pub fn place(&self) -> Place {
         place(&self.file, self.spot)
+    }
+
+    /// The same place, in a form that is cheap to keep.
+    pub fn mark(&self) -> Mark {
+        Mark { file: Arc::clone(&self.file), spot: self.spot }
     }
 
     /// Its tag as written in full, such as `tag:yaml.org,2002:binary` or `!vault`.
@@ -195,6 +246,13 @@ impl Node {
             Value::Sequence(_) => "a list",
             Value::Mapping(_) => "a mapping",
         }
+    }
+}
+
+impl Entry {
+    /// Another value at the same key.
+    pub fn with(&self, value: Node) -> Self {
+        Self { key: self.key.clone(), style: self.style, place: self.place.clone(), value }
     }
 }
 

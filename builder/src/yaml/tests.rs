@@ -195,3 +195,11 @@ proptest! {
         drop(parse("f", &bytes));
     }
 }
+
+#[test]
+fn in_braces_no_text_begins_with_a_colon() {
+    assert_eq!(parse("f.yaml", b"{a: ::1}\n").unwrap_err().code, "yaml-syntax");
+    for good in ["{a: '::1'}\n", "[::1]\n", "a: ::1\n", "{a: [::1]}\n"] {
+        assert!(parse("f.yaml", good.as_bytes()).is_ok(), "{good}");
+    }
+}
