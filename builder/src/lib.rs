@@ -36,6 +36,7 @@
 //! | [`mod@format`] | writers: cpio, squashfs, PE, FAT, GPT, MBR, ISO 9660, `grub.cfg` | Talos, paths, time |
 //! | [`talos`] | versions, and what each can do since when | |
 //! | [`yaml`] | what people write, as trees with places | what it means |
+//! | [`sops`] | encrypted files, opened in memory alone | what is in them, where they lie |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
@@ -63,6 +64,7 @@ pub mod report;
 pub mod format;
 pub mod talos;
 pub mod yaml;
+pub mod sops;
 pub mod catalog;
 pub mod config;
 pub mod site;
