@@ -37,6 +37,7 @@
 //! | [`talos`] | versions, and what each can do since when | |
 //! | [`yaml`] | what people write, as trees with places | what it means |
 //! | [`sops`] | encrypted files, opened in memory alone | what is in them, where they lie |
+//! | [`pki`] | a cluster's secrets: CAs, keys, tokens; clients' credentials | machine configs, files, the clock |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
@@ -49,7 +50,8 @@
 //! # Promises, and who keeps them
 //!
 //! * Same inputs, same bytes: no clock, no randomness, no hash order below `verb` (clippy's
-//!   `disallowed-*`); every time on a medium is the plan's epoch.
+//!   `disallowed-*`); every time on a medium is the plan's epoch. [`pki`] alone draws random
+//!   numbers, for keys, which reach media only as what the user wrote.
 //! * A file under its final name is complete and verified: [`sink`] syncs before it names, and
 //!   [`verb::readback`] opens what was written, by [`inspect`], before that.
 //! * A further node costs its own bytes: its addon lies at the end of the EFI partition, padded to
@@ -65,6 +67,7 @@ pub mod format;
 pub mod talos;
 pub mod yaml;
 pub mod sops;
+pub mod pki;
 pub mod catalog;
 pub mod config;
 pub mod site;
