@@ -38,6 +38,7 @@
 //! | [`yaml`] | what people write, as trees with places | what it means |
 //! | [`sops`] | encrypted files, opened in memory alone | what is in them, where they lie |
 //! | [`pki`] | a cluster's secrets: CAs, keys, tokens; clients' credentials | machine configs, files, the clock |
+//! | [`cel`] | selectors of disks and links, compiled and evaluated | which documents have them |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
@@ -68,6 +69,7 @@ pub mod talos;
 pub mod yaml;
 pub mod sops;
 pub mod pki;
+pub mod cel;
 pub mod catalog;
 pub mod config;
 pub mod site;
