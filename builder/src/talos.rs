@@ -10,6 +10,9 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::units::MIB;
 
 /// The oldest release that reads an embedded machine config.
@@ -44,6 +47,27 @@ impl Arch {
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// What a machine is for its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Role {
+    /// It runs etcd and the Kubernetes API, and holds all of the cluster's secrets.
+    ControlPlane,
+    /// It runs workloads, and holds only what it needs to join.
+    Worker,
+}
+
+impl Role {
+    /// Talos' name of it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "controlplane",
+            Self::Worker => "worker",
+        }
     }
 }
 

@@ -42,7 +42,8 @@ impl Kind {
     }
 }
 
-fn names() -> impl Iterator<Item = &'static str> {
+/// The names of all kinds that some release has.
+pub fn names() -> impl Iterator<Item = &'static str> {
     KINDS.iter().flat_map(|(_, names)| names.iter().copied())
 }
 

@@ -17,8 +17,17 @@ use crate::digest::Digest;
 use crate::report::{Diagnostic, Place};
 use crate::yaml::{self, Node};
 
+mod decode;
+pub mod documents;
+mod emit;
 pub mod kinds;
+pub mod leaf;
+pub mod patch;
+mod scalar;
+pub mod schema;
 mod secret;
+pub mod translate;
+pub mod tree;
 
 use kinds::Kind;
 

@@ -1,0 +1,187 @@
+//! Selectors of the older style as expressions in CEL.
+//!
+//! In: `diskSelector` and `deviceSelector`. Out: expressions that choose the same.
+//!
+//! Source: Talos `pkg/machinery/config/types/v1alpha1/v1alpha1_provider.go`
+//! (`DiskMatchExpression`: read-only disks, CD-ROMs and disks without a transport are never
+//! chosen), `internal/app/machined/pkg/controllers/network/device_config.go` (`selectDevices`),
+//! `pkg/machinery/cel/celenv/celenv.go` (variables and functions), `dustin/go-humanize`
+//! `bytes.go` (sizes). `glob` knows one special character, `*`.
+//!
+//! Not here: whether an expression compiles (`valid`).
+
+use super::output::{Fields, Output};
+use crate::config::tree::Tree;
+use crate::digest::Digest;
+
+/// The disk that an install section means, as an expression.
+pub(super) fn disk(selector: Fields, output: &mut Output) -> Option<String> {
+    let mut selector = selector;
+    let at = selector.rest.clone();
+    let mut terms = Vec::new();
+    if let Some((value, text)) = selector.text("size") {
+        match size(&text) {
+            Some((comparison, bytes)) => terms.push(format!("disk.size {comparison} {bytes}u")),
+            None => output.invalid(&value, "this is no size", "write a size, `>= 100GB`"),
+        }
+    }
+    for key in ["uuid", "wwid", "model", "serial", "modalias", "busPath"] {
+        if let Some((_, pattern)) = selector.text(key) {
+            let field = if key == "busPath" { "bus_path" } else { key };
+            terms.push(matches(&pattern, &format!("disk.{field}")));
+        }
+    }
+    if let Some((value, text)) = selector.text("type") {
+        match text.as_str() {
+            "nvme" => terms.push("disk.transport == \"nvme\"".to_owned()),
+            "sd" => terms.push("disk.transport == \"mmc\"".to_owned()),
+            "hdd" => terms.push("disk.rotational".to_owned()),
+            "ssd" => terms.push("!disk.rotational".to_owned()),
+            _ => output.invalid(&value, "this is no type of disk", "write ssd, hdd, nvme or sd"),
+        }
+    }
+    if let Some(value) = selector.take("name") {
+        let help = "name the disk by what it has, `serial`, `wwid` or `busPath`";
+        output.refuse(&value, "Talos chooses no disk by `name`", help);
+    }
+    selector.finish(output);
+    if terms.is_empty() {
+        output.invalid(&at, "the disk selector selects nothing", "name a serial or a wwid");
+        return None;
+    }
+    terms.push("disk.transport != \"\" && !disk.readonly && !disk.cdrom".to_owned());
+    Some(terms.join(" && "))
+}
+
+/// The disk of a path. Names below `/dev/disk/` are links to the disk's own.
+pub(super) fn disk_path(path: &str) -> String {
+    if path.starts_with("/dev/disk/") {
+        format!("{} in disk.symlinks", quoted(path))
+    } else {
+        format!("disk.dev_path == {}", quoted(path))
+    }
+}
+
+/// The comparison and the number of bytes of `>= 1.5TB`.
+fn size(text: &str) -> Option<(&'static str, u64)> {
+    let text = text.trim();
+    let operators = [">=", "<=", ">", "<", "=="];
+    let operator = operators.into_iter().find(|operator| text.starts_with(operator));
+    let text = text.strip_prefix(operator.unwrap_or_default())?.trim();
+    let split =
+        text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ',')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.len() + fraction.len() > 24 || fraction.contains(['.', ',']) {
+        return None;
+    }
+    let digits: String = whole.chars().chain(fraction.chars()).filter(|&c| c != ',').collect();
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
+    let bytes = digits.parse::<u128>().ok()?.checked_mul(factor(unit.trim())?.into())? / scale;
+    Some((operator.unwrap_or("=="), u64::try_from(bytes).ok()?))
+}
+
+fn factor(unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let (base, unit) = match unit.strip_suffix('i') {
+        Some(unit) => (1024_u64, unit),
+        None => (1000, unit),
+    };
+    match (unit, base) {
+        ("", 1000) => Some(1),
+        ("", _) => None,
+        (unit, base) => {
+            let power = ["k", "m", "g", "t", "p", "e"].iter().position(|known| *known == unit)?;
+            Some(base.pow(u32::try_from(power).ok()? + 1))
+        }
+    }
+}
+
+/// A link that a selector chooses.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The alias that it goes by.
+    pub(super) alias: String,
+    /// Whether the selector can choose but one link of a machine.
+    pub(super) sure: bool,
+}
+
+/// The keys of a device selector, and what they are in the status of a link.
+const LINK: [(&str, &str); 5] = [
+    ("hardwareAddr", "mac(link.hardware_addr)"),
+    ("permanentAddr", "mac(link.permanent_addr)"),
+    ("pciID", "link.pciid"),
+    ("driver", "link.driver"),
+    ("busPath", "link.bus_path"),
+];
+
+/// Makes the alias of the link that a device selector chooses. Equal selectors have one alias: its
+/// name comes of the expression.
+///
+/// A link that is `enslaved` takes its master's address: it is told by its permanent one.
+pub(super) fn link(selector: Fields, enslaved: bool, output: &mut Output) -> Option<Chosen> {
+    let mut selector = selector;
+    let at = selector.rest.clone();
+    let (mut terms, mut sure, mut fine) = (Vec::new(), false, true);
+    for (key, mut field) in LINK {
+        let Some((value, pattern)) = selector.text(key) else { continue };
+        if key.ends_with("Addr") && pattern.contains(|c: char| c.is_ascii_uppercase()) {
+            let help = "write it in lower case, as Talos does";
+            output.invalid(&value, "an address in upper case is that of no link", help);
+            fine = false;
+        }
+        if key == "hardwareAddr" && enslaved {
+            field = "mac(link.permanent_addr)";
+        }
+        sure |= !pattern.contains('*') && !matches!(key, "pciID" | "driver");
+        terms.push(matches(&pattern, field));
+    }
+    match selector.take("physical") {
+        Some(value) if value.bool() == Some(false) => {
+            let help = "name the link by `interface`";
+            output.refuse(&value, "Talos gives aliases to physical links alone", help);
+            fine = false;
+        }
+        // Only physical links have aliases.
+        Some(_) if terms.is_empty() => terms.push("true".to_owned()),
+        Some(_) => {}
+        None if terms.is_empty() => {
+            output.invalid(&at, "the device selector selects nothing", "name a `permanentAddr`");
+            fine = false;
+        }
+        None => {}
+    }
+    selector.finish(output);
+    if !fine {
+        return None;
+    }
+    let expression = terms.join(" && ");
+    let alias = format!("nic{:.6}", Digest::of(expression.as_bytes()).to_string());
+    output
+        .open("LinkAliasConfig", Some(&alias), &at)
+        .set_at(&["selector", "match"], Tree::from(expression));
+    Some(Chosen { alias, sure })
+}
+
+/// Whether a field matches a pattern.
+fn matches(pattern: &str, field: &str) -> String {
+    if pattern.contains('*') {
+        format!("glob({}, {field})", quoted(pattern))
+    } else {
+        format!("{field} == {}", quoted(pattern))
+    }
+}
+
+/// A text as CEL writes it.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
