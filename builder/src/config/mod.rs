@@ -31,6 +31,7 @@ pub mod schema;
 mod secret;
 pub mod translate;
 pub mod tree;
+pub mod valid;
 
 use kinds::Kind;
 
