@@ -40,6 +40,7 @@
 //! | [`pki`] | a cluster's secrets: CAs, keys, tokens; clients' credentials | machine configs, files, the clock |
 //! | [`cel`] | selectors of disks and links, compiled and evaluated | which documents have them |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
+//! | [`check`] | what Talos cannot see, because it sees one node | how configs are made, files, the clock |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
 //! | [`asset`] | boot assets from outside, opened and checked | nodes |
@@ -73,6 +74,7 @@ pub mod cel;
 pub mod catalog;
 pub mod config;
 pub mod site;
+pub mod check;
 pub mod plan;
 pub mod inspect;
 pub mod asset;
