@@ -97,7 +97,7 @@ impl Site {
             fs::copy(entry.path(), site.path("assets").join(entry.file_name()))?;
         }
         let mut text = format!(
-            "version: 1\ncluster: {{name: lab, endpoint: \"https://192.0.2.1:6443\", talos: v1.13.9}}\n\
+            "version: 1\ncluster: {{name: fabric, endpoint: \"https://[2001:db8:0:1::10]:6443\", talos: v1.13.9}}\n\
              boot: {{assets: \"{source}\", arch: {arch}}}\nnodes:\n"
         );
         for (name, profile, embed) in nodes {
@@ -120,11 +120,41 @@ impl Site {
         self.path("out").join(name)
     }
 
+    /// Makes this the site of the folder `sites/ipv6-fabric`, for a release and with other assets.
+    fn generated(&self, talos: &str, assets: &Path) -> Result<()> {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("sites/ipv6-fabric");
+        for name in ["secrets.yaml", "patches/all.yaml", "patches/controlplane.yaml"] {
+            fs::create_dir_all(self.path("patches"))?;
+            fs::copy(from.join(name), self.path(name))?;
+        }
+        fs::create_dir(self.path("assets"))?;
+        for entry in fs::read_dir(assets)? {
+            let entry = entry?;
+            fs::hard_link(entry.path(), self.path("assets").join(entry.file_name()))?;
+        }
+        let text = fs::read_to_string(from.join("site.yaml"))?;
+        let lines = text.lines().map(|line| match line.trim_start().split(':').next() {
+            Some("talos") => format!("  talos: {talos}"),
+            Some("assets") => "  assets: dir:assets".to_owned(),
+            _ => line.to_owned(),
+        });
+        fs::write(self.path("site.yaml"), lines.collect::<Vec<_>>().join("\n"))?;
+        Ok(())
+    }
+
     fn build(&self) -> Result<()> {
-        let (site, out) = (self.path("site.yaml"), self.path("out"));
-        let args = ["talforge", "build"].map(Into::into);
-        let args = args.into_iter().chain([site.into_os_string(), "--out".into(), out.into()]);
-        let cli = Cli::try_parse_from(args)?;
+        self.run(&["build", "--out", "out"])
+    }
+
+    /// Runs a command on the site. Paths below it follow options of `--out`.
+    fn run(&self, args: &[&str]) -> Result<()> {
+        let mut all = vec!["talforge".into()];
+        for (at, arg) in args.iter().enumerate() {
+            let is_out = at > 0 && args[at - 1] == "--out";
+            all.push(if is_out { self.path(arg).into_os_string() } else { arg.into() });
+        }
+        all.push(self.path("site.yaml").into_os_string());
+        let cli = Cli::try_parse_from(all)?;
         match verb::run(&cli, &Progress::new(Mode::Quiet)) {
             Ok(()) => Ok(()),
             Err(failure) => bail!("{:?}", failure.diagnostics),
@@ -159,11 +189,9 @@ impl Site {
     }
 }
 
+/// A config that Talos takes, another for each name.
 fn config_of(name: &str) -> String {
-    format!(
-        "# {name}\nversion: v1alpha1\nmachine:\n  type: worker\n  install:\n    disk: /dev/vda\n\
-         cluster:\n  controlPlane:\n    endpoint: https://192.0.2.1:6443\n"
-    )
+    format!("# {name}\n{}", include_str!("talos-gen/talos-1.13/worker.yaml"))
 }
 
 fn boot(image: &Path, firmware: Firmware, medium: Medium) -> Verdict {
@@ -182,6 +210,30 @@ fn assert_found(verdict: &Verdict, node: &str) {
     assert_eq!(told("config.selinux"), "system_u:object_r:system_state_t:s0", "{log}");
     assert!(told("cmdline").contains("talos.platform=metal "), "{log}");
     assert!(told("cmdline").ends_with(" proc_mem.force_override=never"), "{log}");
+}
+
+/// The site of five nodes whose configs are made from what it says, with each release of Talos: its
+/// ISOs and its disk boot with the very bytes that `render` shows.
+#[test]
+fn a_generated_site_boots_with_its_configs() {
+    let Some(sites) = sites() else { return };
+    for talos in ["v1.12.7", "v1.13.9", "v1.14.1"] {
+        let site = Site { folder: tempfile::tempdir().unwrap() };
+        site.generated(talos, &sites.loose.path("assets")).unwrap();
+        site.build().unwrap();
+        site.run(&["render", "--out", "configs"]).unwrap();
+        let nodes = [
+            ("cp-1", "cp-1.iso", Medium::Cd),
+            ("w-1", "w-1.iso", Medium::Usb),
+            ("w-2", "w-2.raw", DISK),
+        ];
+        for (node, image, medium) in nodes {
+            let config = fs::read(site.path(&format!("configs/{node}.yaml"))).unwrap();
+            let verdict = site.boot(image, Firmware::Ovmf, medium);
+            let log = verdict.log.display();
+            assert_eq!(verdict.expect_config(Digest::of(&config)), Ok(()), "{talos}: {log}");
+        }
+    }
 }
 
 #[test]

@@ -22,6 +22,11 @@ fn golden(path: &Path, text: &str) {
     assert_eq!(want, text, "{} differs; `UPDATE=1` writes it anew", path.display());
 }
 
+/// Reads a site where no age identity is known.
+fn load(path: &Path) -> Result<Site, Vec<talforge::report::Diagnostic>> {
+    site::load(path, &|_| None)
+}
+
 fn messages(result: Result<Site, Vec<talforge::report::Diagnostic>>) -> String {
     let problems = result.map_or_else(|problems| problems, |site| site.warnings);
     problems.iter().map(|problem| format!("{problem}\n\n")).collect()
@@ -41,7 +46,7 @@ fn yaml_files(folder: &str) -> Vec<PathBuf> {
 #[test]
 fn each_bad_site_is_told_as_in_its_golden() {
     for path in yaml_files("site/bad") {
-        let result = site::load(&path);
+        let result = load(&path);
         assert!(result.is_err(), "{} is read", path.display());
         golden(&path.with_extension("txt"), &messages(result));
     }
@@ -50,7 +55,7 @@ fn each_bad_site_is_told_as_in_its_golden() {
 #[test]
 fn every_problem_says_where_it_is() {
     for path in yaml_files("site/bad") {
-        for problem in site::load(&path).unwrap_err() {
+        for problem in load(&path).unwrap_err() {
             assert!(problem.place.is_some(), "{problem}");
         }
     }
@@ -59,7 +64,7 @@ fn every_problem_says_where_it_is() {
 #[test]
 fn the_example_loads_without_a_word() {
     let path = Path::new(ROOT).join("profiles/example/homelab/site.yaml");
-    let site = site::load(&path).unwrap_or_else(|problems| panic!("{}", messages(Err(problems))));
+    let site = load(&path).unwrap_or_else(|problems| panic!("{}", messages(Err(problems))));
     assert_eq!(messages(Ok(site.clone())), "");
     assert_eq!(site.boot.assets, AssetSource::Dir(path.with_file_name("assets")));
     let nodes: Vec<_> = site
@@ -87,6 +92,34 @@ fn the_example_loads_without_a_word() {
     );
 }
 
+/// A fabric of IPv6, one machine without a network outside, and machines with ready configs.
+#[test]
+fn whole_sites_load_without_a_word() {
+    for name in ["ipv6-fabric", "edge-airgap", "homelab"] {
+        let path = PathBuf::from(format!("sites/{name}/site.yaml"));
+        let site = load(&path).unwrap_or_else(|problems| panic!("{}", messages(Err(problems))));
+        assert_eq!(messages(Ok(site.clone())), "", "{name}");
+        golden(&path.with_extension("txt"), &shown(&site));
+    }
+}
+
+/// What is known of a site's cluster and nodes.
+fn shown(site: &Site) -> String {
+    let cluster = &site.cluster;
+    let mut text = format!("{:?}\n{:?}\n", cluster.secrets, cluster.patches);
+    for node in &site.nodes {
+        let (name, config) = (&node.name, node.config.is_some());
+        text.push_str(&format!("{name}: ready config {config}, patches {:?}\n", node.patches));
+        let Some(facts) = &node.facts else { continue };
+        text.push_str(&format!("  name {}, install {:?}\n", facts.hostname, facts.install));
+        for link in &facts.network.links {
+            text.push_str(&format!("  {:?}\n  {:?}\n", link.kind, link.settings));
+        }
+        text.push_str(&format!("  name servers {:?}\n", facts.network.nameservers));
+    }
+    text
+}
+
 #[test]
 fn a_config_on_a_pipe_is_refused_without_waiting() {
     let dir = tempfile::tempdir().unwrap();
@@ -101,7 +134,7 @@ nodes: [{name: a, role: worker, config: pipe.yaml}, {name: b, role: worker, conf
 ";
     let path = dir.path().join("site.yaml");
     fs::write(&path, text).unwrap();
-    let problems = site::load(&path).unwrap_err();
+    let problems = load(&path).unwrap_err();
     assert_eq!(problems.iter().map(|p| p.code).collect::<Vec<_>>(), ["unreadable-file"; 2]);
 }
 

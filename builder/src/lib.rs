@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! what the user wrote          what we ship (data)            what Sidero ships
-//! site.yaml, configs           profiles/*, overlays/*         kernel, initramfs, stub, sd-boot, UKI
+//! site.yaml, secrets, patches   profiles/*, overlays/*         kernel, initramfs, stub, sd-boot, UKI
 //!       │ parse                      │ parse                        │ open, verify
 //!       ▼                            ▼                              ▼
-//!     Site ───────── resolve ─▶ [NodePlan] ─────────────────▶ Assets
-//!                                    │ build
+//!     Site ── render ─▶ configs ── resolve ─▶ [NodePlan] ────▶ Assets
+//!                          │ check           │ build
+//!                          ▼ findings        ▼
 //!     machine config ─▶ squashfs extension ─▶ cpio segment ─▶ config addon │ initramfs │ UKI
 //!                                    │ lay out
 //!              files → FAT (ESP) → GPT disk │ ISO │ loose files
@@ -41,6 +42,7 @@
 //! | [`cel`] | selectors of disks and links, compiled and evaluated | which documents have them |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`check`] | what Talos cannot see, because it sees one node | how configs are made, files, the clock |
+//! | [`render`] | every node's final config: generated, patched, held to Talos' rules | media |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
 //! | [`asset`] | boot assets from outside, opened and checked | nodes |
@@ -75,6 +77,7 @@ pub mod catalog;
 pub mod config;
 pub mod site;
 pub mod check;
+pub mod render;
 pub mod plan;
 pub mod inspect;
 pub mod asset;

@@ -276,7 +276,7 @@ fn damage_to_what_talos_boots_is_told() {
         // Without its long name it is `TALFOR~1.EFI`, which is no addon's.
         line("addon's name", iso.flip(name + 12)),
     ];
-    insta::assert_snapshot!(fixture::steady(&said.concat()), @r"
+    insta::assert_snapshot!(fixture::steady(&said.concat()), @"
     loader: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/BOOT/BOOTX64.EFI`: dos header at 0x0: it is no PE image, should be MZ and PE
     loader's machine: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/BOOT/BOOTX64.EFI`: pe header at 0x0: its machine is 0x…, should be 0x…
     UKI's signature: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`: dos header at 0x0: it is no PE image, should be MZ and PE
@@ -290,13 +290,13 @@ fn damage_to_what_talos_boots_is_told() {
     archive's magic: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, initrd: cpio entry at 0x…: the sum of its bytes is 0x…, should be 0x0
     archive's length: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, initrd: cpio header at 0x…: a field of it is no number
     layer's magic: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: squashfs superblock at 0x0: it is no squashfs of version 4.0
-    layer's superblock: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: squashfs metadata at 0x1ca: it ends at 0x… of 0x… bytes
+    layer's superblock: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: squashfs metadata at 0x…: it ends at 0x… of 0x… bytes
     layer's data: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: squashfs block at 0x66: it does not unpack
-    layer's length: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: squashfs table at 0x286: it ends at 0x28e, should be 0x271
+    layer's length: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: squashfs table at 0x…: it ends at 0x…, should be 0x…
     list: configs none, none; notes: 
     list's key: configs none, none; notes: 
     list's image: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`: extensions.yaml at 0x0: the image `2.sqsh` is not in the initrd
-    list's digest: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: embedded config at 0x0: the config's digest is 91c31491648422d61c6ace254be652402481d2de2f629fde79849e9261424c92, should be as `extensions.yaml` has it: 01c31491648422d61c6ace254be652402481d2de2f629fde79849e9261424c92
+    list's digest: damage: `out/iso-auto.iso` does not boot as it is: efi partition, `EFI/Linux/Talos-v1.13.9.efi`, layer `1.sqsh`: embedded config at 0x0: the config's digest is 61e32ea1e00240b79f40676a33d5eaecb3d119f3555e4e78a5b5de1fe07a1013, should be as `extensions.yaml` has it: 01e32ea1e00240b79f40676a33d5eaecb3d119f3555e4e78a5b5de1fe07a1013
     addon's name: configs none, none; notes:
     ");
 }

@@ -91,9 +91,9 @@ fn a_failure_is_told_to_programs_as_a_diagnostic() {
       "help": "name another config or role in site.yaml:5:5",
       "message": "node `cp` is a controlplane, and its config is a worker's",
       "place": {
-        "column": 9,
+        "column": 11,
         "file": "cp.yaml",
-        "line": 4
+        "line": 6
       },
       "severity": "error",
       "version": 1

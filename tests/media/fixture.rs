@@ -106,10 +106,11 @@ impl Site {
     pub(crate) fn site(&self, talos: &str, boot: &str, nodes: &[&str]) -> Result<()> {
         let mut text = format!(
             "version: 1\n\
-             cluster: {{name: home, endpoint: \"https://192.0.2.10:6443\", talos: {talos}}}\n\
+             cluster: {{name: fabric, endpoint: \"https://[2001:db8:0:1::10]:6443\", talos: {talos}}}\n\
              boot: {boot}\nnodes:\n"
         );
         nodes.iter().for_each(|node| text += &format!("  - {{{node}}}\n"));
+        text += "silence: [planes-none, planes-even]\n";
         self.write("site.yaml", text.as_bytes())
     }
 
@@ -144,15 +145,29 @@ pub(crate) fn steady(text: &str) -> String {
     out
 }
 
-/// A machine config that Talos would take, with a canary wherever there is a secret.
+/// A machine config that Talos takes, with a canary wherever there is a secret that may have any
+/// text.
 pub(crate) fn config(role: &str) -> String {
-    format!(
-        "# {CANARY}\nversion: v1alpha1\nmachine:\n  type: {role}\n  token: {CANARY}\n  \
-         ca: {{crt: LS0t, key: {CANARY}}}\n  install: {{disk: /dev/vda}}\n  \
-         files:\n    - {{content: {CANARY}, path: /var/x, op: create}}\n\
-         cluster:\n  id: {CANARY}\n  secret: {CANARY}\n  token: {CANARY}\n  \
-         controlPlane: {{endpoint: \"https://192.0.2.10:6443\"}}\n"
-    )
+    let text = match role {
+        "controlplane" => include_str!("../talos-gen/talos-1.13/controlplane.yaml"),
+        _ => include_str!("../talos-gen/talos-1.13/worker.yaml"),
+    };
+    let old = if role == "controlplane" { "type: controlplane" } else { "type: worker" };
+    let mut config = format!("# {CANARY}\n");
+    let text = text.replace(old, &format!("type: {role}")).replace(":v1.13.0", ":v1.13.9");
+    for line in text.replace("/dev/nvme0n1", "/dev/disk/by-id/nvme-1").lines() {
+        let (key, _) = line.split_once(':').unwrap_or_default();
+        match key.trim() {
+            "token" | "id" => config += &format!("{key}: {CANARY}\n"),
+            "certSANs" => {
+                config += &format!(
+                    "{line}\n    files:\n        - {{content: {CANARY}, path: /var/x, op: create}}\n"
+                );
+            }
+            _ => config += &format!("{line}\n"),
+        }
+    }
+    config
 }
 
 /// A profile of a disk that is as small as its file system allows.

@@ -19,6 +19,8 @@ use lab::noise::noise;
 const CONFIG: &str = "usr/local/etc/talos/config.yaml";
 const TALOS: &str = "v1.14.0";
 const MIB: usize = 1 << 20;
+/// A config that Talos takes.
+const WORKER: &str = include_str!("../talos-gen/talos-1.14/worker.yaml");
 
 /// What a config is filled up with.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +33,7 @@ enum Filling {
 
 /// A config of about that length.
 fn config(seed: u64, len: usize, filling: Filling) -> Vec<u8> {
-    let mut text = "machine: {}".to_owned();
+    let mut text = WORKER.trim_end().to_owned();
     let noise = noise(seed, len.saturating_sub(text.len()));
     for (at, byte) in noise.into_iter().enumerate() {
         match (at % 80, filling) {
@@ -46,7 +48,7 @@ fn config(seed: u64, len: usize, filling: Filling) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Lengths from a byte to a MiB, short ones as often as long ones.
+/// Lengths up to a MiB, short ones as often as long ones; none is shorter than what Talos takes.
 fn lengths() -> impl Strategy<Value = usize> {
     (0u32..=20).prop_flat_map(|shift| (1usize << shift.saturating_sub(1))..=(1usize << shift))
 }

@@ -46,18 +46,18 @@ fn configs_that_cannot_be_taken_are_refused_without_a_word_of_them() {
     said += &nodes(&site, &["name: cp, role: controlplane, config: gone.yaml"]).unwrap();
     said += &nodes(&site, &["name: cp, role: controlplane, config: assets"]).unwrap();
     said += &nodes(&site, &["name: cp, role: controlplane"]).unwrap();
-    insta::assert_snapshot!(said, @r"
+    insta::assert_snapshot!(said, @"
     exit code 1
     error: the machine config is larger than 4MiB
       --> site.yaml:5:44
     help: is this the right file?
     exit code 1
     error: this is no UTF-8 text
-      --> other.yaml:15:6
+      --> other.yaml:99:6
     help: save it as UTF-8
     exit code 1
     error: this is no YAML: while parsing a flow mapping, did not find expected ',' or '}'
-      --> other.yaml:5:8
+      --> other.yaml:7:10
     exit code 1
     error: the machine config holds no document
       --> other.yaml:1:1
@@ -67,11 +67,11 @@ fn configs_that_cannot_be_taken_are_refused_without_a_word_of_them() {
     help: is this the right file?
     exit code 1
     error: node `cp` is a controlplane, and its config is a worker's
-      --> other.yaml:4:9
+      --> other.yaml:6:11
     help: name another config or role in site.yaml:5:5
     exit code 1
     error: `machine.type` is no type of machine
-      --> other.yaml:4:9
+      --> other.yaml:6:11
     help: write `controlplane` or `worker`
     exit code 1
     error: there is no machine config `gone.yaml`
@@ -83,7 +83,7 @@ fn configs_that_cannot_be_taken_are_refused_without_a_word_of_them() {
     exit code 1
     error: node `cp` has no `config`
       --> site.yaml:5:5
-    help: name its machine config, `config: configs/cp-1.yaml`; or write `embed: none` and give it one over Talos' API
+    help: name its machine config, `config: configs/cp-1.yaml`; or name the cluster's secrets, of which one is made, `secrets: secrets.yaml` in `cluster`; or write `embed: none` and give it one over Talos' API
     ");
 }
 
@@ -228,25 +228,31 @@ fn what_a_release_of_talos_would_ignore_or_refuse_is_refused() {
         refusal(&site, &["build"]).unwrap()
     };
     let mut said = release("v1.11.6") + &release("v1.9.0") + &release("latest");
-    let bare = config("controlplane").replace("  install: {disk: /dev/vda}\n", "");
+    let right = config("controlplane");
+    let (before, install) = right.split_once("    install:\n").unwrap();
+    let (_, after) = install.split_once("    features:\n").unwrap();
+    let bare = format!("{before}    features:\n{after}");
     site.write("cp.yaml", bare.as_bytes()).unwrap();
     said += &release("v1.13.9");
-    insta::assert_snapshot!(said, @r"
+    insta::assert_snapshot!(said, @"
     exit code 1
     error: Talos v1.11.6 reads no machine config from its boot medium
-      --> site.yaml:2:67
+      --> site.yaml:2:77
     help: use Talos v1.12.0 or newer, or write `embed: none` and give the nodes their configs over Talos' API
+    error: Talos v1.11.6 knows no HostnameConfig, and would refuse the whole config
+      --> cp.yaml:96:1
+    help: use Talos v1.12.0 or newer, or drop the document
     exit code 1
     error: Talos v1.9.0 is too old: media are made for v1.10.0 and newer
-      --> site.yaml:2:67
+      --> site.yaml:2:77
     help: use Talos v1.10.0 or newer
     exit code 1
     error: `latest` is no version of Talos
-      --> site.yaml:2:67
+      --> site.yaml:2:77
     help: write the release's whole tag: `v1.13.9`
     exit code 1
     error: the config has no `machine.install`: Talos v1.13.9 would refuse it at every boot
-      --> cp.yaml:4:3
+      --> cp.yaml:6:5
     help: write `install: {disk: /dev/…}`, also where Talos is on the disk already
     ");
     // Talos 1.11 without a config, and 1.14 without an install section, are good.

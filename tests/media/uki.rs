@@ -198,13 +198,13 @@ fn cpio_and_unsquashfs_find_the_config_where_talos_looks() {
         let segment = Segment::unpack(&initrd).unwrap();
         assert_eq!(segment.names, [layer, "extensions.yaml"]);
         insta::allow_duplicates! {
-            insta::assert_snapshot!(segment.list(layer).unwrap(), @r"
+            insta::assert_snapshot!(segment.list(layer).unwrap(), @"
             drwxr-xr-x root/root 26 1980-01-01 00:00
             drwxr-xr-x root/root 28 1980-01-01 00:00 /usr
             drwxr-xr-x root/root 26 1980-01-01 00:00 /usr/local
             drwxr-xr-x root/root 28 1980-01-01 00:00 /usr/local/etc
             drwxr-xr-x root/root 34 1980-01-01 00:00 /usr/local/etc/talos
-            -r-------- root/root 349 1980-01-01 00:00 /usr/local/etc/talos/config.yaml
+            -r-------- root/root 11127 1980-01-01 00:00 /usr/local/etc/talos/config.yaml
             ");
         }
         let config = segment.content(layer, "usr/local/etc/talos/config.yaml").unwrap();

@@ -79,6 +79,9 @@ pub struct InputFile {
 /// Why assets cannot be used.
 #[derive(Debug, Error)]
 pub enum AssetError {
+    /// A source that cannot be opened yet, by its scheme.
+    #[error("boot assets from `{0}:` cannot be opened by this version")]
+    Unsupported(String),
     /// A file is not there.
     #[error("the boot assets lack `{}`", .0.display())]
     Missing(PathBuf),
@@ -135,6 +138,9 @@ impl AssetError {
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
+            Self::Unsupported(_) => "take the files out of it, and name their folder, \
+                 `assets: dir:assets`, or a UKI, `assets: uki:metal-amd64-uki.efi`"
+                .to_owned(),
             Self::Missing(path) if path.ends_with("systemd-boot.efi") => {
                 "take it from `/usr/install/<arch>/` of the Talos imager's image; a release's UKI \
                  does not hold it"
@@ -192,6 +198,11 @@ impl Folder {
             AssetSource::Dir(path) => {
                 let uki = if path.join("vmlinuz").exists() { None } else { find_uki(path)? };
                 Ok(Self { path: path.clone(), uki })
+            }
+            // The whole may have credentials.
+            AssetSource::Other(source) => {
+                let scheme = source.split(':').next().unwrap_or_default();
+                Err(AssetError::Unsupported(scheme.to_owned()))
             }
         }
     }

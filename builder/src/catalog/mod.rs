@@ -1,12 +1,14 @@
 //! Profiles and overlays: kinds of media and variations of them, as data.
 //!
-//! In: YAML, ours (inside the program) or a user's own. Out: [`Profile`], [`Overlay`] and their
-//! JSON Schemas.
+//! In: YAML, ours (inside the program) or a user's own. Out: [`Profile`], [`Overlay`] and
+//! their JSON Schemas.
 //!
 //! Source: Talos `pkg/imager/profile/default.go` (what its own imager ships) and each platform's
 //! `KernelArgs`, <https://github.com/siderolabs/talos/tree/main/pkg/imager/profile>.
 //!
 //! Not here: opening files (`site` reads a user's own), and what a profile leads to (`plan`).
+
+use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, schema_for};
 use serde::Deserialize;
@@ -16,11 +18,15 @@ use serde_json::Value;
 use crate::report::{Diagnostic, Place};
 use crate::talos::{Arch, Version};
 use crate::units::{MIB, SectorSize, Size};
-use crate::yaml;
+use crate::yaml::{self, Node};
 
+pub mod expand;
 pub mod kernel_arg;
+pub mod overlay;
+mod template;
 pub mod value;
 
+use overlay::{Declared, Manifest, Patch};
 use value::{Amount, FileVersion, Firmware, Platform, SecureBootEnroll};
 
 /// The profiles that we ship: names and texts, in the order in which messages list them.
@@ -35,11 +41,18 @@ const PROFILES: [(&str, &str); 7] = [
 ];
 
 /// The overlays that we ship.
-const OVERLAYS: [(&str, &str); 4] = [
+const OVERLAYS: [(&str, &str); 11] = [
     ("serial-console", include_str!("../../../overlays/serial-console.yaml")),
     ("no-kexec", include_str!("../../../overlays/no-kexec.yaml")),
     ("no-dashboard", include_str!("../../../overlays/no-dashboard.yaml")),
     ("predictable-names-off", include_str!("../../../overlays/predictable-names-off.yaml")),
+    ("cilium", include_str!("../../../overlays/cilium.yaml")),
+    ("cilium-bgp", include_str!("../../../overlays/cilium-bgp.yaml")),
+    ("bgp", include_str!("../../../overlays/bgp.yaml")),
+    ("ipv6-only", include_str!("../../../overlays/ipv6-only.yaml")),
+    ("single-node", include_str!("../../../overlays/single-node.yaml")),
+    ("registry-mirror", include_str!("../../../overlays/registry-mirror.yaml")),
+    ("self-bootstrap", include_str!("../../../overlays/self-bootstrap.yaml")),
 ];
 
 /// The largest profile or overlay that is read; ours have about 1 KiB.
@@ -67,20 +80,19 @@ pub struct Profile {
     pub output: Output,
 }
 
-/// A variation of a medium that can be laid over any profile.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// A variation that can be laid over any profile.
+#[derive(Clone, Debug)]
 pub struct Overlay {
-    /// The version of this file's format.
-    pub version: FileVersion,
     /// What it changes, in a line.
     pub about: String,
     /// The architectures that it is for.
-    #[serde(deserialize_with = "value::architectures")]
-    #[schemars(with = "Vec<value::ArchName>", length(min = 1))]
     pub arch: Vec<Arch>,
     /// Kernel arguments to add, or with a leading `-` to take away.
     pub kernel_args: KernelArgs,
+    /// What a site gives it, by name.
+    pub values: BTreeMap<String, Declared>,
+    patches: Vec<Patch>,
+    manifests: Vec<Manifest>,
 }
 
 /// Kernel arguments by architecture; a list that is not given is empty.
@@ -208,7 +220,7 @@ impl Profile {
     ///
     /// The first mistake in it.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
-        let profile: Self = read(file, bytes, "profile")?;
+        let (profile, _): (Self, _) = read(file, bytes, "profile")?;
         if let Output::Iso(Iso { firmware: Firmware::UefiAndBios, .. }) = profile.output
             && profile.arch.contains(&Arch::Arm64)
         {
@@ -217,17 +229,6 @@ impl Profile {
             return Err(Diagnostic::error("profile-firmware", message).at(start(file)).help(help));
         }
         Ok(profile)
-    }
-}
-
-impl Overlay {
-    /// Reads an overlay.
-    ///
-    /// # Errors
-    ///
-    /// The first mistake in it.
-    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
-        read(file, bytes, "overlay")
     }
 }
 
@@ -260,20 +261,26 @@ pub fn profile_schema() -> Value {
 
 /// The JSON Schema of an overlay.
 pub fn overlay_schema() -> Value {
-    schema_for!(Overlay).to_value()
+    schema_for!(overlay::File).to_value()
 }
 
-/// Reads a data file: first within the limits of a person's file, then into its type.
-fn read<T: DeserializeOwned>(file: &str, bytes: &[u8], what: &str) -> Result<T, Diagnostic> {
-    let documents = yaml::parse(file, bytes)?;
+/// Reads a data file: first within the limits of a person's file, then into its type. The tree is
+/// there for the places in it.
+fn read<T: DeserializeOwned>(
+    file: &str,
+    bytes: &[u8],
+    what: &str,
+) -> Result<(T, Node), Diagnostic> {
+    let mut documents = yaml::parse(file, bytes)?;
     if documents.len() != 1 {
         let message = format!("the {what} has {} documents and must have one", documents.len());
-        let place = documents.get(1).map_or_else(|| start(file), yaml::Node::place);
+        let place = documents.get(1).map_or_else(|| start(file), Node::place);
         return Err(Diagnostic::error("catalog-documents", message).at(place));
     }
+    let root = documents.remove(0);
     // `serde_yaml` refuses a byte order mark before `---`.
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    serde_yaml::from_slice(bytes).map_err(|error| {
+    let data = serde_yaml::from_slice(bytes).map_err(|error| {
         let place = error.location().map_or_else(
             || start(file),
             |at| Place {
@@ -290,7 +297,8 @@ fn read<T: DeserializeOwned>(file: &str, bytes: &[u8], what: &str) -> Result<T, 
         let message = format!("this is no {what}: {text}");
         let help = format!("see `{what}.schema.json` and our own {what}s for the keys");
         Diagnostic::error("catalog-shape", message).at(place).help(help)
-    })
+    })?;
+    Ok((data, root))
 }
 
 fn start(file: &str) -> Place {

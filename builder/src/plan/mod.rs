@@ -16,8 +16,8 @@ use crate::catalog::value::{Firmware, Platform};
 use crate::config::MachineConfig;
 use crate::plan::cmdline::{Cmdline, Parts};
 use crate::report::Diagnostic;
-use crate::site::{AssetSource, Embed, Node, NodeName, Role, Site};
-use crate::talos::{Arch, Version};
+use crate::site::{AssetSource, Embed, Node, NodeName, Site};
+use crate::talos::{Arch, Role, Version};
 use crate::units::{MIB, SectorSize};
 
 pub mod cmdline;

@@ -26,6 +26,7 @@ mod copy;
 mod digests;
 mod sums;
 pub mod file;
+pub mod private;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

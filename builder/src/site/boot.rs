@@ -1,31 +1,76 @@
 //! `cluster` and `boot`: what all nodes share.
 //!
-//! In: their mappings. Out: [`Cluster`] and [`Boot`].
+//! In: their mappings. Out: [`Cluster`] and [`Boot`], and the files that they name.
 //!
 //! Source: none, the file is ours.
 //!
 //! Not here: the nodes.
 
+use std::net::IpAddr;
 use std::path::Path;
 
-use super::field::{Fields, Written, open, quote};
-use super::name::Wrong;
-use super::{AssetSource, Boot, Cluster, ClusterName, Endpoint, key};
+use super::field::{FLAG, Fields, Form, Written, choose, open, quote, value};
+use super::file::Files;
+use super::key::cluster::{BOOT, CLUSTER, ROLE};
+use super::name::{Wrong, is_domain};
+use super::network::subnets;
+use super::{AssetSource, Boot, Cluster, ClusterName, Endpoint};
 use crate::catalog::kernel_arg;
+use crate::config::facts::prefix::{Family, Prefix};
+use crate::pki;
 use crate::report::Diagnostic;
 use crate::talos::{Arch, OLDEST, Version};
 use crate::yaml::Node;
-use crate::yaml::meant::nearest;
 
 /// A version of Talos and where it is written.
 pub(super) type Talos = Written<Version>;
 
-/// Reads `cluster`, and its version of Talos by itself, which other checks need.
+/// A domain.
+const DOMAIN: Form<String> = Form {
+    what: "no domain",
+    example: "cluster.local",
+    parse: |text| is_domain(text).then(|| text.to_owned()),
+};
+
+/// A name or an address for certificates; a name may start with `*.`.
+const SAN: Form<String> = Form {
+    what: "no name or address",
+    example: "api.example.com",
+    parse: |text| {
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        (is_domain(name) || text.parse::<IpAddr>().is_ok()).then(|| text.to_owned())
+    },
+};
+
+/// The reference of an image.
+const IMAGE: Form<String> = Form {
+    what: "no reference of an image",
+    example: "ghcr.io/siderolabs/installer:v1.13.9",
+    parse: |text| text.bytes().all(|b| b.is_ascii_graphic()).then(|| text.to_owned()),
+};
+
+/// What `cluster` says, as far as it is right.
+#[derive(Debug, Default)]
+pub(super) struct ClusterPart {
+    /// The whole, if all is right.
+    pub(super) cluster: Option<Cluster>,
+    /// Its version of Talos by itself, which other checks need.
+    pub(super) talos: Option<Talos>,
+    /// Its endpoint by itself.
+    pub(super) endpoint: Option<Endpoint>,
+    /// Whether it names secrets, rightly or not.
+    pub(super) has_secrets: bool,
+    /// Whether it has patches, rightly or not, of which a config may get what the site lacks.
+    pub(super) has_patches: bool,
+}
+
+/// Reads `cluster`.
 pub(super) fn cluster(
     node: &Node,
+    files: &mut Files<'_>,
     problems: &mut Vec<Diagnostic>,
-) -> (Option<Cluster>, Option<Talos>) {
-    let Some(fields) = open(node, &key::CLUSTER, problems) else { return (None, None) };
+) -> ClusterPart {
+    let Some(fields) = open(node, &CLUSTER, problems) else { return ClusterPart::default() };
     let name = fields.need_text("name", "home", problems);
     let name = name.and_then(|name| checked("cluster-name", &name, ClusterName::parse, problems));
     let endpoint = fields.need_text("endpoint", "https://192.0.2.10:6443", problems);
@@ -37,14 +82,82 @@ pub(super) fn cluster(
         let parse = |text: &str| Version::parse(text).ok_or(("is no version", HELP));
         checked("kubernetes-version", &text, parse, problems)
     });
-    let cluster = || {
-        let kubernetes = match kubernetes {
-            None => None,
-            Some(version) => Some(version?),
-        };
-        Some(Cluster { name: name?, endpoint: endpoint?, talos: talos.clone()?.value, kubernetes })
+    let secrets = fields.text("secrets", problems);
+    let secrets = secrets.map(|name| files.source("secrets bundle", &name, SECRETS, problems));
+    let (pod_subnets, service_subnets) = services(&fields, problems);
+    let mut role = |key: &str| {
+        let fields = fields.part(key, &ROLE, problems);
+        fields.map(|fields| files.patches(&fields, problems)).unwrap_or_default()
     };
-    (cluster(), talos.clone())
+    let (controlplane, worker) = (role("controlplane"), role("worker"));
+    let patches = files.patches(&fields, problems);
+    let has_patches = ["patches", "controlplane", "worker"];
+    let part = ClusterPart {
+        cluster: None,
+        talos: talos.clone(),
+        endpoint: endpoint.clone(),
+        has_secrets: fields.get("secrets").is_some(),
+        has_patches: has_patches.iter().any(|key| fields.get(key).is_some()),
+    };
+    let sans = fields.texts("cert_sans", problems);
+    let sans = sans.iter().filter_map(|san| value(san, &SAN, problems)).map(|san| san.value);
+    let cert_sans = sans.collect();
+    let dns_domain = fields.value("dns_domain", &DOMAIN, problems).map(|domain| domain.value);
+    let installer = fields.value("installer", &IMAGE, problems).map(|image| image.value);
+    let discovery = fields.value("discovery", &FLAG, problems).is_none_or(|flag| flag.value);
+    let kubespan = fields.flag("kubespan", problems);
+    let cluster = || {
+        let talos = talos?;
+        Some(Cluster {
+            name: name?,
+            endpoint: endpoint?,
+            talos: talos.value,
+            talos_place: talos.place,
+            kubernetes: all_or_none(kubernetes)?,
+            secrets: all_or_none(secrets)?,
+            patches,
+            controlplane,
+            worker,
+            cert_sans,
+            dns_domain,
+            pod_subnets,
+            service_subnets,
+            installer,
+            discovery,
+            kubespan,
+            silence: Vec::new(),
+        })
+    };
+    ClusterPart { cluster: cluster(), ..part }
+}
+
+/// The largest file with a bundle that is read, in bytes; encrypted it is larger than plain.
+const SECRETS: u64 = 4 * pki::MAX_BYTES;
+
+/// What is not given is right; what is given and wrong is not.
+fn all_or_none<T>(given: Option<Option<T>>) -> Option<Option<T>> {
+    match given {
+        None => Some(None),
+        Some(value) => value.map(Some),
+    }
+}
+
+/// The networks of pods and of services, which must be of the same families.
+fn services(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -> (Vec<Prefix>, Vec<Prefix>) {
+    let pods = subnets(fields, "pod_subnets", problems);
+    let services = subnets(fields, "service_subnets", problems);
+    let families = |all: &[Written<Prefix>]| -> Vec<Family> {
+        all.iter().map(|net| net.value.family()).collect()
+    };
+    if let (Some(_), Some(first)) = (pods.first(), services.first())
+        && families(&pods) != families(&services)
+    {
+        let message = "`service_subnets` and `pod_subnets` are not of the same families";
+        let problem = Diagnostic::error("subnet-families", message).at(first.place.clone());
+        problems.push(problem.help("give both the same families in the same order"));
+    }
+    let values = |all: Vec<Written<Prefix>>| all.into_iter().map(|net| net.value).collect();
+    (values(pods), values(services))
 }
 
 /// Reads a text with a type's own constructor.
@@ -100,7 +213,7 @@ impl BootPart {
 
 /// Reads `boot`; `folder` is the site file's.
 pub(super) fn boot(node: &Node, folder: &Path, problems: &mut Vec<Diagnostic>) -> BootPart {
-    let Some(fields) = open(node, &key::BOOT, problems) else { return BootPart::default() };
+    let Some(fields) = open(node, &BOOT, problems) else { return BootPart::default() };
     let assets = fields.need_text("assets", "dir:assets", problems);
     BootPart {
         assets: assets.and_then(|text| asset_source(&text, folder, problems)),
@@ -122,25 +235,6 @@ fn arch(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arch> {
     choose("arch", &text, &Arch::ALL.map(|arch| (arch.name(), arch)), problems)
 }
 
-/// Takes one of the named values.
-pub(super) fn choose<T: Copy>(
-    key: &str,
-    text: &Written<&str>,
-    choices: &[(&'static str, T)],
-    problems: &mut Vec<Diagnostic>,
-) -> Option<T> {
-    let found = choices.iter().find(|(name, _)| *name == text.value).map(|(_, value)| *value);
-    if found.is_none() {
-        let names = || choices.iter().map(|(name, _)| *name);
-        let all = names().collect::<Vec<_>>().join(", ");
-        let help = nearest(text.value, names())
-            .map_or_else(|| format!("use one of {all}"), |near| format!("did you mean `{near}`?"));
-        let message = format!("{} is no value of `{key}`", quote(text.value));
-        problems.push(Diagnostic::error("value", message).at(text.place.clone()).help(help));
-    }
-    found
-}
-
 /// Reads `kernel_args`, leaving out the wrong ones.
 pub(super) fn kernel_args(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -> Vec<String> {
     let mut args = Vec::new();
@@ -156,7 +250,7 @@ pub(super) fn kernel_args(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -
     args
 }
 
-/// The schemes of `assets` that the design has and this version has not.
+/// The schemes of `assets` whose sources cannot be opened yet.
 const LATER: [&str; 7] = ["oci", "oci-layout", "iso", "raw", "https", "http", "factory"];
 
 const ASSETS_HELP: &str =
@@ -184,9 +278,7 @@ fn asset_source(
     match scheme {
         "dir" => path(&at, "assets", folder, problems).map(AssetSource::Dir),
         "uki" => path(&at, "assets", folder, problems).map(AssetSource::Uki),
-        _ if LATER.contains(&scheme) => {
-            refuse(format!("`{scheme}:` is not supported by this version"), ASSETS_HELP)
-        }
+        _ if LATER.contains(&scheme) => Some(AssetSource::Other(text.value.to_owned())),
         _ => refuse(format!("{} is no source of boot assets", quote(scheme)), ASSETS_HELP),
     }
 }

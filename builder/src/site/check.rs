@@ -6,25 +6,32 @@
 //!
 //! Not here: mistakes that one value alone can have.
 
+use super::Embed;
 use super::boot::Talos;
+use super::facts::Made;
 use super::field::{Written, quote};
+use super::key::node::FACTS;
 use super::node::WrittenNode;
-use super::{Embed, Role};
 use crate::catalog::{Output, Overlay, Profile};
 use crate::config::kinds::Kind;
 use crate::config::{Install, MachineConfig, MachineType, Main};
 use crate::report::{Diagnostic, Place};
-use crate::talos::{Arch, OLDEST_EMBEDDING, Version};
+use crate::talos::{Arch, OLDEST_EMBEDDING, Role, Version};
 
 /// A node and what its names stand for; nothing, where that is wrong and was told.
 pub(super) struct Parts<'a> {
-    pub(super) written: &'a WrittenNode,
+    pub(super) written: &'a WrittenNode<'a>,
     pub(super) embed: Option<&'a Written<Embed>>,
     pub(super) profile: Option<(&'a Written<String>, &'a Profile)>,
     pub(super) overlays: &'a [(&'a Written<String>, Option<Overlay>)],
     pub(super) config: Option<&'a MachineConfig>,
+    pub(super) made: Option<&'a Made>,
     pub(super) talos: Option<&'a Talos>,
     pub(super) arch: Option<Arch>,
+    /// Whether the site has the secrets of which configs are made.
+    pub(super) has_secrets: bool,
+    /// Whether patches may bring what the config or the site lacks.
+    pub(super) is_patched: bool,
 }
 
 /// Checks a node as far as it is known.
@@ -33,6 +40,8 @@ pub(super) fn node(parts: &Parts<'_>, problems: &mut Vec<Diagnostic>) {
     problems.extend(embedding(parts));
     problems.extend(architectures(parts));
     problems.extend(disk_size(parts));
+    problems.extend(facts_beside_config(parts));
+    problems.extend(made(parts));
     let Some(config) = parts.config else { return };
     problems.extend(unknown_kinds(config, parts.talos));
     let Some(main) = config.main() else {
@@ -40,7 +49,9 @@ pub(super) fn node(parts: &Parts<'_>, problems: &mut Vec<Diagnostic>) {
         return;
     };
     problems.extend(role(parts, main));
-    problems.extend(install(parts, config, main));
+    if !parts.is_patched {
+        problems.extend(install(parts, config, main));
+    }
 }
 
 impl Parts<'_> {
@@ -64,14 +75,66 @@ fn missing_config(parts: &Parts<'_>) -> Option<Diagnostic> {
             Some(Diagnostic::warning("unused-config", message).at(place).help(help))
         }
         (Embed::None, false) | (_, true) => None,
+        (_, false) if parts.has_secrets => None,
         (_, false) => {
             let message = format!("{} has no `config`", parts.who());
-            let help = "name its machine config, `config: configs/cp-1.yaml`; or write \
-                        `embed: none` and give it one over Talos' API";
+            let help = "name its machine config, `config: configs/cp-1.yaml`; or name the \
+                        cluster's secrets, of which one is made, `secrets: secrets.yaml` in \
+                        `cluster`; or write `embed: none` and give it one over Talos' API";
             let place = parts.written.place.clone();
             Some(Diagnostic::error("missing-config", message).at(place).help(help))
         }
     }
+}
+
+/// What a node says of itself would be lost: a ready config is taken as it is, but for patches.
+fn facts_beside_config(parts: &Parts<'_>) -> Vec<Diagnostic> {
+    if !parts.written.has_config {
+        return Vec::new();
+    }
+    let said = FACTS.iter().filter_map(|key| Some((key, parts.written.fields.own(key)?)));
+    said.map(|(key, node)| {
+        let message = format!("`{key}` does not go into the ready config of {}", parts.who());
+        let help =
+            format!("drop `{key}`, and change the config or add `patches`; or drop `config`");
+        Diagnostic::error("config-and-facts", message).at(node.place()).help(help)
+    })
+    .collect()
+}
+
+/// Configs are made for the releases that read them from media. Talos `v1alpha1_validation.go`,
+/// `Validate`: up to 1.13 a metal machine must be told its disk.
+fn made(parts: &Parts<'_>) -> Option<Diagnostic> {
+    let made = parts.made.filter(|_| parts.has_secrets)?;
+    let talos = parts.talos?;
+    if !talos.value.reads_embedded_config() {
+        // Told already, where it is to be embedded.
+        let message = format!("no machine configs are made for Talos {}", talos.value);
+        let help = format!("use Talos {OLDEST_EMBEDDING} or newer, or give each node a `config`");
+        let problem = Diagnostic::error("made-too-old", message).at(talos.place.clone());
+        return (parts.embed() == Embed::None).then(|| problem.help(help));
+    }
+    let (_, profile) = parts.profile.filter(|(_, profile)| profile.platform.is_metal())?;
+    if made.says_disk || parts.is_patched {
+        return None;
+    }
+    let place = parts.written.place.clone();
+    if talos.value.requires_install_section() {
+        let message = format!(
+            "nothing says to which disk {} installs, and Talos {} wants to know",
+            parts.who(),
+            talos.value
+        );
+        let help = "add `install: {disk: /dev/…}` or `install: {selector: {serial: …}}`, also \
+                    where Talos is on the disk already";
+        return Some(Diagnostic::error("missing-install", message).at(place).help(help));
+    }
+    if matches!(profile.output, Output::Disk(_)) {
+        return None;
+    }
+    let message = format!("nothing says to which disk {} installs", parts.who());
+    let help = "add `install`; without it Talos runs from the medium alone";
+    Some(Diagnostic::warning("missing-install", message).at(place).help(help))
 }
 
 /// Talos `pkg/machinery/imager/quirks/quirks.go`, `SupportsEmbeddedConfig`: an older one boots

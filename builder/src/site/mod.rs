@@ -8,23 +8,37 @@
 //! Not here: what is made of a site (`plan`), and opening boot assets (`asset`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::catalog::Profile;
+use zeroize::Zeroizing;
+
+use crate::catalog::{Overlay, Profile};
 use crate::config::MachineConfig;
+use crate::config::facts::Facts;
+use crate::config::facts::prefix::Prefix;
 use crate::report::{Diagnostic, Place};
-use crate::talos::{Arch, Version};
+use crate::talos::{Arch, Role, Version};
+use crate::yaml;
 
-mod boot;
-mod check;
+mod key;
 mod field;
 mod file;
-mod key;
-mod meta;
 mod name;
+mod meta;
+mod boot;
 mod node;
+mod network;
+mod link;
+mod address;
+mod storage;
+mod registry;
+mod value;
+mod facts;
+mod check;
 mod resolve;
 mod schema;
 
@@ -42,12 +56,15 @@ pub struct Site {
     pub boot: Boot,
     /// The nodes, in the order of the file; at least one.
     pub nodes: Vec<Node>,
+    /// Values for overlays that the defaults give, by their names. For a file it is the file's text,
+    /// here and in the nodes.
+    pub values: BTreeMap<String, yaml::Node>,
     /// What is allowed but worth a look.
     pub warnings: Vec<Diagnostic>,
 }
 
 /// A cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     /// Its name.
     pub name: ClusterName,
@@ -55,8 +72,72 @@ pub struct Cluster {
     pub endpoint: Endpoint,
     /// The Talos that its nodes run.
     pub talos: Version,
-    /// The Kubernetes version, where the file tells it; nothing is made of it.
+    /// Where the file tells the Talos version.
+    pub talos_place: Place,
+    /// The Kubernetes version, where the file tells it; else it is the one that Talos ships with.
     pub kubernetes: Option<Version>,
+    /// The cluster's secrets, where the file names some.
+    pub secrets: Option<Source>,
+    /// Patches for the configs of all nodes, in order.
+    pub patches: Vec<Source>,
+    /// Patches for those of control planes.
+    pub controlplane: Vec<Source>,
+    /// Patches for those of workers.
+    pub worker: Vec<Source>,
+    /// Names and addresses for certificates, besides the endpoint's.
+    pub cert_sans: Vec<String>,
+    /// The domain of services.
+    pub dns_domain: Option<String>,
+    /// The networks of pods, where the file tells them; else they follow the nodes' families.
+    pub pod_subnets: Vec<Prefix>,
+    /// The networks of services, likewise.
+    pub service_subnets: Vec<Prefix>,
+    /// The image that installs Talos, where the file tells it; else Talos' own.
+    pub installer: Option<String>,
+    /// Whether nodes find each other by Talos' discovery service.
+    pub discovery: bool,
+    /// Whether nodes reach each other through KubeSpan.
+    pub kubespan: bool,
+    /// Codes of warnings that are not to be told.
+    pub silence: Vec<String>,
+}
+
+/// A text that the site names or holds: a patch, a secrets bundle. What is encrypted is decrypted
+/// in memory, before anyone else sees it.
+#[derive(Clone)]
+pub struct Source {
+    /// The file, as the user would write it: the site file itself for what it holds.
+    pub file: String,
+    /// Its text, or the documents that the site file holds.
+    pub text: Text,
+    /// Where the site names it.
+    pub place: Place,
+}
+
+/// A text, read or still to be read.
+#[derive(Clone)]
+pub enum Text {
+    /// Bytes of a file.
+    Bytes(Arc<Zeroizing<Vec<u8>>>),
+    /// A value of the site file.
+    Tree(yaml::Node),
+}
+
+/// The file, never the text.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.file, self.place)
+    }
+}
+
+/// The length or the place, never the text.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Tree(node) => node.fmt(f),
+        }
+    }
 }
 
 /// What all nodes boot from.
@@ -78,6 +159,8 @@ pub enum AssetSource {
     Dir(PathBuf),
     /// One UKI.
     Uki(PathBuf),
+    /// A source that this version cannot open yet, as written.
+    Other(String),
 }
 
 /// One machine.
@@ -87,14 +170,21 @@ pub struct Node {
     pub name: NodeName,
     /// What it does in the cluster.
     pub role: Role,
-    /// Its machine config. There is one unless [`Node::embed`] is [`Embed::None`].
+    /// Its ready machine config, where the file names one.
     pub config: Option<MachineConfig>,
+    /// What the file says of the machine, of which its config is made where there is no ready one.
+    /// A node with `embed: none` that says nothing of its own has neither.
+    pub facts: Option<Facts>,
+    /// Patches for its config alone, in order.
+    pub patches: Vec<Source>,
+    /// Values for its overlays by their names: its own, and those of the defaults where it has none.
+    pub values: BTreeMap<String, yaml::Node>,
     /// The profile as the file names it.
     pub profile_name: String,
     /// The profile.
     pub profile: Profile,
     /// The overlays as the file names them, in the order in which they are laid on.
-    pub overlays: Vec<String>,
+    pub overlays: Vec<(String, Overlay)>,
     /// Kernel arguments besides the profile's: those of all nodes, of the defaults, of the
     /// overlays and of the node, in this order.
     pub kernel_args: Vec<String>,
@@ -114,31 +204,14 @@ impl fmt::Debug for Node {
             .field("role", &self.role)
             .field("config", &self.config)
             .field("profile_name", &self.profile_name)
-            .field("overlays", &self.overlays)
+            .field("facts", &self.facts)
+            .field("patches", &self.patches)
+            .field("overlays", &self.overlays.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("kernel_args", &self.kernel_args)
             .field("meta", &self.meta.keys().collect::<Vec<_>>())
             .field("embed", &self.embed)
             .field("place", &self.place)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a machine does in the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// It runs etcd and the Kubernetes API.
-    ControlPlane,
-    /// It runs workloads.
-    Worker,
-}
-
-impl Role {
-    /// Talos' name of it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ControlPlane => "controlplane",
-            Self::Worker => "worker",
-        }
     }
 }
 
@@ -184,27 +257,47 @@ pub struct Endpoint(String);
 /// caller sees that it is larger.
 pub type ReadFile<'a> = &'a dyn Fn(&Path, u64) -> io::Result<Vec<u8>>;
 
+/// The value of an environment variable.
+pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// All that a site is read from besides its own text. The environment is asked for age identities,
+/// where a file is encrypted.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// Files.
+    pub read: ReadFile<'a>,
+    /// The environment.
+    pub variable: Variable<'a>,
+}
+
+/// Its functions do not show.
+impl fmt::Debug for World<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("World")
+    }
+}
+
 /// Reads a site and all files that it names, but no boot assets.
 ///
 /// # Errors
 ///
 /// Every mistake in them, those of the site file first, each file's in the order of its lines.
-pub fn load(path: &Path) -> Result<Site, Vec<Diagnostic>> {
+pub fn load(path: &Path, variable: Variable<'_>) -> Result<Site, Vec<Diagnostic>> {
     let bytes = file::read(path, MAX_BYTES).map_err(|error| {
         let help = "check the path, or write one with `talforge init`";
         vec![file::unreadable("site file", path, &error).help(help)]
     })?;
-    load_text(path, &bytes, &file::read)
+    load_text(path, &bytes, World { read: &file::read, variable })
 }
 
-/// Reads a site from its text; `read` opens the files that it names.
+/// Reads a site from its text.
 ///
 /// # Errors
 ///
 /// As [`load`].
-pub fn load_text(path: &Path, text: &[u8], read: ReadFile<'_>) -> Result<Site, Vec<Diagnostic>> {
+pub fn load_text(path: &Path, text: &[u8], world: World<'_>) -> Result<Site, Vec<Diagnostic>> {
     let mut problems = Vec::new();
-    let parts = resolve::site(path, text, read, &mut problems);
+    let parts = resolve::site(path, text, world, &mut problems);
     let file = path.display().to_string();
     problems.sort_by_key(|problem| {
         let foreign = problem.place.as_ref().is_some_and(|place| place.file != file);
@@ -214,6 +307,8 @@ pub fn load_text(path: &Path, text: &[u8], read: ReadFile<'_>) -> Result<Site, V
     problems.dedup();
     match parts {
         Some(site) if problems.iter().all(file::is_warning) => {
+            let silent = &site.cluster.silence;
+            problems.retain(|problem| !silent.iter().any(|code| code == problem.code));
             Ok(Site { warnings: problems, ..site })
         }
         _ => Err(problems),

@@ -8,7 +8,7 @@
 //! Not here: whether a name is taken (`node`).
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{ClusterName, Endpoint, NodeName};
 
@@ -23,7 +23,8 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-fn is_domain(text: &str) -> bool {
+/// Whether a text is labels of RFC 1123 with dots between them, 253 characters at most.
+pub(super) fn is_domain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
@@ -62,6 +63,13 @@ impl ClusterName {
 }
 
 impl Endpoint {
+    /// The address of its host, where that is none by name.
+    pub fn address(&self) -> Option<IpAddr> {
+        let authority = self.0.strip_prefix("https://")?.trim_end_matches('/');
+        let (host, _) = split_port(authority)?;
+        host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
     /// Takes a URL.
     ///
     /// # Errors
@@ -164,6 +172,14 @@ mod tests {
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().as_str(), text);
         }
+    }
+
+    #[test]
+    fn endpoints_by_address_tell_it() {
+        let address = |text| Endpoint::parse(text).unwrap().address().map(|at| at.to_string());
+        assert_eq!(address("https://192.0.2.10:6443").as_deref(), Some("192.0.2.10"));
+        assert_eq!(address("https://[2001:DB8::10]/").as_deref(), Some("2001:db8::10"));
+        assert_eq!(address("https://k8s.example.com:6443"), None);
     }
 
     #[test]

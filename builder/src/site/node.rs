@@ -4,14 +4,18 @@
 //!
 //! Source: none, the file is ours.
 //!
-//! Not here: profiles, overlays and configs behind the names (`resolve`).
+//! Not here: profiles, overlays and configs behind the names (`resolve`), and what a config is made
+//! of (`facts`).
 
 use std::collections::BTreeMap;
 
-use super::boot::{checked, choose, kernel_args};
-use super::field::{Fields, Written, items, open, quote};
-use super::{Embed, NodeName, Role, key, meta};
+use super::boot::{checked, kernel_args};
+use super::field::{Fields, Written, choose, items, open, quote};
+use super::file::Files;
+use super::key::node::NODE;
+use super::{Embed, NodeName, Source, meta};
 use crate::report::{Diagnostic, Place};
+use crate::talos::Role;
 use crate::yaml::Node;
 
 /// The profile of a node for which neither it nor the defaults name one.
@@ -25,27 +29,30 @@ pub(super) struct Common {
     pub(super) kernel_args: Vec<String>,
     pub(super) embed: Option<Written<Embed>>,
     pub(super) meta: BTreeMap<u8, String>,
+    pub(super) patches: Vec<Source>,
+    pub(super) values: BTreeMap<String, Node>,
 }
 
 /// A node as it is written.
 #[derive(Debug)]
-pub(super) struct WrittenNode {
+pub(super) struct WrittenNode<'n> {
     pub(super) name: Option<NodeName>,
     pub(super) role: Option<Role>,
     pub(super) config: Option<Written<String>>,
     /// Whether a config is named, rightly or not.
     pub(super) has_config: bool,
     pub(super) common: Common,
+    /// All that it says.
+    pub(super) fields: Fields<'n>,
     pub(super) place: Place,
 }
 
-/// Reads `defaults`.
-pub(super) fn defaults(node: Option<&Node>, problems: &mut Vec<Diagnostic>) -> Common {
-    let fields = node.and_then(|node| open(node, &key::DEFAULTS, problems));
-    fields.map_or_else(Common::default, |fields| common(&fields, problems))
-}
-
-fn common(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -> Common {
+/// Reads what a node and the defaults may both say.
+pub(super) fn common(
+    fields: &Fields<'_>,
+    files: &mut Files<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Common {
     const EMBEDS: [Embed; 4] = [Embed::Auto, Embed::Addon, Embed::Initramfs, Embed::None];
     let owned = |text: Written<&str>| Written { value: text.value.to_owned(), place: text.place };
     let embed =
@@ -56,6 +63,12 @@ fn common(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -> Common {
         kernel_args: kernel_args(fields, problems),
         embed,
         meta: fields.get("meta").map(|node| meta::read(node, problems)).unwrap_or_default(),
+        patches: files.patches(fields, problems),
+        values: fields
+            .map("values", problems)
+            .into_iter()
+            .map(|entry| (entry.key.clone(), entry.value.clone()))
+            .collect(),
     }
 }
 
@@ -90,7 +103,11 @@ fn overlays<'n>(fields: &Fields<'n>, problems: &mut Vec<Diagnostic>) -> Vec<Writ
 }
 
 /// Reads `nodes`, and sees to it that no two have one name.
-pub(super) fn nodes(node: &Node, problems: &mut Vec<Diagnostic>) -> Vec<WrittenNode> {
+pub(super) fn nodes<'n>(
+    node: &'n Node,
+    files: &mut Files<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<WrittenNode<'n>> {
     let list = items(node, "nodes", problems);
     if list.is_empty() && node.items().is_some() {
         let problem = Diagnostic::error("no-nodes", "the site has no nodes").at(node.place());
@@ -98,26 +115,30 @@ pub(super) fn nodes(node: &Node, problems: &mut Vec<Diagnostic>) -> Vec<WrittenN
             .push(problem.help("add one: `- {name: cp-1, role: controlplane, config: cp-1.yaml}`"));
     }
     let mut lines = BTreeMap::new();
-    list.iter().filter_map(|item| self::node(item, &mut lines, problems)).collect()
+    list.iter().filter_map(|item| self::node(item, &mut lines, files, problems)).collect()
 }
 
 /// Reads a node. `lines` are those of the names before it, in lower case.
-fn node(
-    item: &Node,
+fn node<'n>(
+    item: &'n Node,
     lines: &mut BTreeMap<String, u32>,
+    files: &mut Files<'_>,
     problems: &mut Vec<Diagnostic>,
-) -> Option<WrittenNode> {
-    let fields = open(item, &key::NODE, problems)?;
+) -> Option<WrittenNode<'n>> {
+    let fields = open(item, &NODE, problems)?;
     let name = fields.need_text("name", "cp-1", problems);
     let name = name.and_then(|text| {
         let name = checked("node-name", &text, NodeName::parse, problems)?;
-        if let Some(line) = lines.insert(name.as_str().to_ascii_lowercase(), text.place.line) {
-            let message = format!("the name `{name}` is taken by the node on line {line}");
-            let problem = Diagnostic::error("duplicate-node", message).at(text.place);
-            problems.push(problem.help("names must differ in more than upper and lower case"));
-        }
+        claim(name.as_str(), &text.place, lines, problems);
         Some(name)
     });
+    // In Kubernetes a node goes by its host name without the domain.
+    if let Some(hostname) = fields.own("hostname").filter(|node| node.text().is_some()) {
+        let label = hostname.text().and_then(|text| text.split('.').next()).unwrap_or_default();
+        if !name.as_ref().is_some_and(|name| name.as_str().eq_ignore_ascii_case(label)) {
+            claim(label, &hostname.place(), lines, problems);
+        }
+    }
     let roles = [Role::ControlPlane, Role::Worker].map(|role| (role.name(), role));
     let role = fields.need_text("role", "controlplane", problems);
     let role = role.and_then(|text| choose("role", &text, &roles, problems));
@@ -127,13 +148,28 @@ fn node(
         role,
         config: config.map(|text| Written { value: text.value.to_owned(), place: text.place }),
         has_config: fields.get("config").is_some(),
-        common: common(&fields, problems),
+        common: common(&fields, files, problems),
+        fields,
         place: fields.place(),
     })
 }
 
+/// Takes a name for the node on a line.
+fn claim(
+    name: &str,
+    place: &Place,
+    lines: &mut BTreeMap<String, u32>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    if let Some(line) = lines.insert(name.to_ascii_lowercase(), place.line) {
+        let message = format!("the name {} is taken by the node on line {line}", quote(name));
+        let problem = Diagnostic::error("duplicate-node", message).at(place.clone());
+        problems.push(problem.help("names must differ in more than upper and lower case"));
+    }
+}
+
 impl Common {
-    /// The defaults with what a node says laid over them: overlays are joined, values of META
+    /// The defaults with what a node says laid over them: overlays and patches are joined, values
     /// replaced one by one. Kernel arguments stay apart, as the overlays' come between them.
     pub(super) fn with(&self, node: &Self) -> Self {
         let mut merged = self.clone();
@@ -145,6 +181,8 @@ impl Common {
             }
         }
         merged.meta.extend(node.meta.iter().map(|(key, value)| (*key, value.clone())));
+        merged.patches.extend(node.patches.iter().cloned());
+        merged.values.extend(node.values.iter().map(|(name, value)| (name.clone(), value.clone())));
         merged
     }
 }

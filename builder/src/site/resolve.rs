@@ -1,4 +1,4 @@
-//! From names to what they stand for: profiles, overlays, machine configs.
+//! From names to what they stand for: profiles, overlays, machine configs, facts.
 //!
 //! In: the text of a site file. Out: the [`Site`], where all is right.
 //!
@@ -6,51 +6,70 @@
 //!
 //! Not here: what goes together with what (`check`).
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use super::boot::{self, Talos};
+use super::address::{self, Seeker};
+use super::boot::{self, BootPart, ClusterPart};
 use super::check::{self, Parts};
+use super::facts::{self, Below, Made};
 use super::field::{Fields, Written, open, quote};
+use super::file::Files;
+use super::key::{SITE, network::NETWORK, node::DEFAULTS, node::FACTS};
 use super::node::{self, Common, DEFAULT_PROFILE, WrittenNode};
-use super::{Embed, MAX_BYTES, Node, ReadFile, Site, file, key};
-use crate::catalog::{self, Overlay, Profile};
-use crate::config::{self, MachineConfig};
+use super::{Embed, MAX_BYTES, Node, Site, World, value};
+use crate::config::facts::Facts;
 use crate::report::{Diagnostic, Place};
-use crate::talos::Arch;
 use crate::units::Size;
-use crate::yaml::meant::nearest;
-use crate::yaml::{self, Node as Tree};
+use crate::yaml::{self, Node as Tree, Value};
+
+/// The most bytes of text that a site may have when aliases are followed.
+const MAX_TEXT: u64 = 4 * MAX_BYTES;
+
+/// The most bytes of text that all nodes may get from `defaults` and `network` together.
+const MAX_SHARED: u64 = 256 << 20;
 
 /// Reads a whole site. Nothing comes back only where there are problems.
 pub(super) fn site(
     path: &Path,
     text: &[u8],
-    read: ReadFile<'_>,
+    world: World<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Site> {
     let root = root(path, text, problems)?;
-    let fields = open(&root, &key::SITE, problems)?;
+    let fields = open(&root, &SITE, problems)?;
     let folder = path.parent().unwrap_or(Path::new(""));
+    let mut files = Files::new(folder, world);
     version(&fields, problems);
+    let silence = fields.strings("silence", problems);
     let cluster = fields.need("cluster", "{name: …, endpoint: …, talos: …}", problems);
-    let (cluster, talos) = cluster.map_or((None, None), |node| boot::cluster(node, problems));
+    let cluster = cluster.map(|node| boot::cluster(node, &mut files, problems));
     let boot = fields.need("boot", "{assets: \"dir:assets\"}", problems);
     let boot = boot.map(|node| boot::boot(node, folder, problems)).unwrap_or_default();
-    let defaults = node::defaults(fields.get("defaults"), problems);
+    let mut open = |key, section| fields.get(key).and_then(|node| open(node, section, problems));
+    let below = Below { defaults: open("defaults", &DEFAULTS), network: open("network", &NETWORK) };
+    let defaults = below.defaults.map(|fields| node::common(&fields, &mut files, problems));
+    facts::check(below, &mut files, problems);
     let nodes = fields.need("nodes", "[{name: cp-1, role: controlplane, config: …}]", problems);
-    let nodes = nodes.map(|node| node::nodes(node, problems)).unwrap_or_default();
+    let nodes = nodes.map(|node| node::nodes(node, &mut files, problems)).unwrap_or_default();
+    shared_text(&fields, nodes.len(), problems)?;
 
-    let shared = Shared { talos, arch: boot.arch, args: boot.kernel_args.clone(), defaults };
-    let mut files = Files::new(folder, read);
-    // Each node is looked at, also after one that is wrong.
-    let nodes: Vec<_> =
-        nodes.iter().map(|node| shared.resolve(node, &mut files, problems)).collect();
+    let shared = Shared {
+        cluster: cluster.unwrap_or_default(),
+        boot,
+        defaults: defaults.unwrap_or_default(),
+        below,
+    };
+    let nodes = shared.nodes(&nodes, &mut files, problems);
+    let values = shared.values(nodes.as_deref(), &mut files, problems);
+    let mut cluster = shared.cluster.cluster?;
+    cluster.silence = silence;
     Some(Site {
         path: path.to_owned(),
-        cluster: cluster?,
-        boot: boot.finish()?,
-        nodes: nodes.into_iter().collect::<Option<_>>()?,
+        cluster,
+        boot: shared.boot.finish()?,
+        nodes: nodes?,
+        values,
         warnings: Vec::new(),
     })
 }
@@ -68,14 +87,47 @@ fn root(path: &Path, text: &[u8], problems: &mut Vec<Diagnostic>) -> Option<Tree
     let mut documents = documents.into_iter().filter(|node| !node.is_null());
     let root = documents.next();
     if root.is_none() {
-        let problem = Diagnostic::error("site-empty", "the site file is empty").at(place);
+        let problem = Diagnostic::error("site-empty", "the site file is empty").at(place.clone());
         problems.push(problem.help("`talforge init` writes one to start from"));
     }
     if let Some(second) = documents.next() {
         let problem = Diagnostic::error("site-documents", "a site file has one document alone");
         problems.push(problem.at(second.place()).help("drop the `---` line and what follows"));
     }
-    root
+    let root = root?;
+    if weight(&root) > MAX_TEXT {
+        let message =
+            format!("the site has more than {} of text, aliases followed", Size(MAX_TEXT));
+        problems.push(Diagnostic::error("site-too-large", message).at(place));
+        return None;
+    }
+    Some(root)
+}
+
+/// The bytes of all texts in a tree, and some for each value.
+fn weight(node: &Tree) -> u64 {
+    const VALUE: u64 = 16;
+    let inside: u64 = match node.value() {
+        Value::Scalar(scalar) => scalar.text.len() as u64,
+        Value::Sequence(items) => items.iter().map(weight).sum(),
+        Value::Mapping(entries) => {
+            entries.iter().map(|entry| weight(&entry.value) + entry.key.len() as u64).sum()
+        }
+    };
+    inside + VALUE
+}
+
+/// Sees to it that what all nodes share is not too much for their number.
+fn shared_text(fields: &Fields<'_>, nodes: usize, problems: &mut Vec<Diagnostic>) -> Option<()> {
+    let shared = [fields.get("defaults"), fields.get("network")].into_iter().flatten();
+    let each: u64 = shared.map(weight).sum();
+    if each.saturating_mul(nodes as u64) <= MAX_SHARED {
+        return Some(());
+    }
+    let message = format!("`defaults` and `network` say too much for {nodes} nodes");
+    let problem = Diagnostic::error("site-too-large", message).at(fields.place());
+    problems.push(problem.help("make several sites of it"));
+    None
 }
 
 fn version(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) {
@@ -88,20 +140,74 @@ fn version(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) {
 }
 
 /// What all nodes share, where it is right.
-struct Shared {
-    talos: Option<Talos>,
-    arch: Option<Arch>,
-    args: Vec<String>,
+struct Shared<'n> {
+    cluster: ClusterPart,
+    boot: BootPart,
     defaults: Common,
+    below: Below<'n>,
 }
 
-impl Shared {
-    fn resolve(
+/// What is known of a node while the addresses of others are still open.
+struct Half<'w> {
+    written: &'w WrittenNode<'w>,
+    node: Option<Node>,
+    made: Option<Made>,
+}
+
+impl Shared<'_> {
+    /// Each node is looked at, also after one that is wrong.
+    fn nodes(
         &self,
-        written: &WrittenNode,
+        written: &[WrittenNode<'_>],
         files: &mut Files<'_>,
         problems: &mut Vec<Diagnostic>,
-    ) -> Option<Node> {
+    ) -> Option<Vec<Node>> {
+        // What is wrong with what all nodes share was told, and is not told anew for each.
+        let told = |problem: &Diagnostic| (problem.place.clone(), problem.message.clone());
+        let shared: BTreeSet<_> = problems.iter().map(told).collect();
+        let mut halves = Vec::new();
+        for node in written {
+            let mut own = Vec::new();
+            halves.push(self.resolve(node, files, &mut own));
+            own.retain(|problem| !shared.contains(&told(problem)));
+            problems.extend(own);
+        }
+        let mut seekers: Vec<_> = halves
+            .iter_mut()
+            .filter_map(|half| {
+                let draft = &mut half.made.as_mut()?.draft;
+                let name = half.written.name.as_ref()?.as_str();
+                Some(Seeker { name, place: &half.written.place, draft })
+            })
+            .collect();
+        address::allocate(&mut seekers, self.cluster.endpoint.as_ref(), problems);
+        let whole = |half: Half<'_>| {
+            let facts = half.made.map(|made| Facts { network: made.draft.network, ..made.facts });
+            Some(Node { facts, ..half.node? })
+        };
+        halves.into_iter().map(whole).collect()
+    }
+
+    /// The values of the defaults, each of which some overlay takes.
+    fn values(
+        &self,
+        nodes: Option<&[Node]>,
+        files: &mut Files<'_>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> BTreeMap<String, Tree> {
+        let Some(nodes) = nodes else { return BTreeMap::new() };
+        let overlays = nodes.iter().flat_map(|node| &node.overlays);
+        let taken = value::taken(overlays.map(|(_, overlay)| overlay));
+        value::unknown(&self.defaults.values, &taken, "of the site", problems);
+        value::read(&self.defaults.values, &taken, files, problems)
+    }
+
+    fn resolve<'w>(
+        &self,
+        written: &'w WrittenNode<'w>,
+        files: &mut Files<'_>,
+        problems: &mut Vec<Diagnostic>,
+    ) -> Half<'w> {
         let common = self.defaults.with(&written.common);
         let profile_name = common.profile.clone().unwrap_or_else(|| Written {
             value: DEFAULT_PROFILE.to_owned(),
@@ -111,161 +217,61 @@ impl Shared {
         let overlays: Vec<_> =
             common.overlays.iter().map(|name| (name, files.overlay(name, problems))).collect();
         let config = written.config.as_ref().and_then(|path| files.config(path, problems));
+        let embed = common.embed.as_ref().map_or(Embed::Auto, |embed| embed.value);
+        let made = self
+            .wants_facts(written, embed)
+            .then(|| facts::node(written.fields, self.below, written.role, files, problems));
         let parts = Parts {
             written,
             embed: common.embed.as_ref(),
             profile: profile.as_ref().map(|profile| (&profile_name, profile)),
             overlays: &overlays,
             config: config.as_ref(),
-            talos: self.talos.as_ref(),
-            arch: self.arch,
+            made: made.as_ref(),
+            talos: self.cluster.talos.as_ref(),
+            arch: self.boot.arch,
+            has_secrets: self.cluster.has_secrets,
+            is_patched: self.cluster.has_patches || !common.patches.is_empty(),
         };
         check::node(&parts, problems);
-
-        let mut kernel_args = self.args.clone();
-        kernel_args.extend_from_slice(&self.defaults.kernel_args);
-        for (_, overlay) in &overlays {
-            kernel_args.extend_from_slice(overlay.as_ref()?.kernel_args.of(self.arch?));
+        let taken = value::taken(overlays.iter().filter_map(|(_, overlay)| overlay.as_ref()));
+        if overlays.iter().all(|(_, overlay)| overlay.is_some()) {
+            value::unknown(&written.common.values, &taken, "of the node", problems);
         }
-        kernel_args.extend_from_slice(&written.common.kernel_args);
-        Some(Node {
-            name: written.name.clone()?,
-            role: written.role?,
-            config,
-            profile_name: profile_name.value,
-            profile: profile?,
-            overlays: common.overlays.iter().map(|name| name.value.clone()).collect(),
-            kernel_args,
-            meta: common.meta,
-            embed: common.embed.map_or(Embed::Auto, |embed| embed.value),
-            place: written.place.clone(),
-        })
-    }
-}
+        let values = value::read(&common.values, &taken, files, problems);
 
-/// The files of a site, each read once; nothing stands for one that is wrong, and was told.
-struct Files<'a> {
-    folder: &'a Path,
-    read: ReadFile<'a>,
-    profiles: BTreeMap<String, Option<Profile>>,
-    overlays: BTreeMap<String, Option<Overlay>>,
-    configs: BTreeMap<String, Option<MachineConfig>>,
-}
-
-/// A kind of thing in the catalog.
-struct Shelf<T> {
-    what: &'static str,
-    shipped: fn(&str) -> Option<T>,
-    names: Vec<&'static str>,
-    parse: fn(&str, &[u8]) -> Result<T, Diagnostic>,
-}
-
-impl<'a> Files<'a> {
-    fn new(folder: &'a Path, read: ReadFile<'a>) -> Self {
-        let (profiles, overlays, configs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { folder, read, profiles, overlays, configs }
-    }
-
-    fn profile(
-        &mut self,
-        name: &Written<String>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<Profile> {
-        if let Some(known) = self.profiles.get(&name.value) {
-            return known.clone();
-        }
-        let shelf = Shelf {
-            what: "profile",
-            shipped: catalog::profile,
-            names: catalog::profile_names().collect(),
-            parse: Profile::parse,
+        let node = || {
+            let arch = self.boot.arch?;
+            let overlays = overlays
+                .iter()
+                .map(|(name, overlay)| Some((name.value.clone(), overlay.clone()?)))
+                .collect::<Option<Vec<_>>>()?;
+            let args = [&self.boot.kernel_args, &self.defaults.kernel_args].into_iter().flatten();
+            let overlaid = overlays.iter().flat_map(|(_, overlay)| overlay.kernel_args.of(arch));
+            let own = &written.common.kernel_args;
+            Some(Node {
+                name: written.name.clone()?,
+                role: written.role?,
+                config: config.clone(),
+                facts: None,
+                kernel_args: args.chain(overlaid).chain(own).cloned().collect(),
+                patches: common.patches.clone(),
+                values: values.clone(),
+                profile_name: profile_name.value.clone(),
+                profile: profile.clone()?,
+                overlays,
+                meta: common.meta.clone(),
+                embed,
+                place: written.place.clone(),
+            })
         };
-        let found = self.take(&shelf, name, problems);
-        self.profiles.insert(name.value.clone(), found.clone());
-        found
+        let node = node();
+        Half { written, node, made }
     }
 
-    fn overlay(
-        &mut self,
-        name: &Written<String>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<Overlay> {
-        if let Some(known) = self.overlays.get(&name.value) {
-            return known.clone();
-        }
-        let shelf = Shelf {
-            what: "overlay",
-            shipped: catalog::overlay,
-            names: catalog::overlay_names().collect(),
-            parse: Overlay::parse,
-        };
-        let found = self.take(&shelf, name, problems);
-        self.overlays.insert(name.value.clone(), found.clone());
-        found
-    }
-
-    /// One that we ship, or a user's own: its name has a `/` in it or ends in `.yaml`.
-    fn take<T>(
-        &self,
-        shelf: &Shelf<T>,
-        name: &Written<String>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<T> {
-        let what = shelf.what;
-        let is_file = name.value.contains('/') || name.value.ends_with(".yaml");
-        if is_file {
-            let (path, bytes) = self.bytes(what, name, catalog::MAX_BYTES, problems)?;
-            let file = path.display().to_string();
-            return (shelf.parse)(&file, &bytes).map_err(|error| problems.push(error)).ok();
-        }
-        let found = (shelf.shipped)(&name.value);
-        if found.is_none() {
-            let help = nearest(&name.value, shelf.names.iter().copied()).map_or_else(
-                || format!("use one of {}, or a file: `./mine.yaml`", shelf.names.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            let message = format!("there is no {what} {}", quote(&name.value));
-            let problem = Diagnostic::error("unknown-name", message).at(name.place.clone());
-            problems.push(problem.help(help));
-        }
-        found
-    }
-
-    fn config(
-        &mut self,
-        name: &Written<String>,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<MachineConfig> {
-        if let Some(known) = self.configs.get(&name.value) {
-            return known.clone();
-        }
-        let found = self.bytes("machine config", name, config::MAX_BYTES, problems);
-        let found = found.and_then(|(path, bytes)| {
-            let parsed = MachineConfig::parse(&path.display().to_string(), bytes);
-            parsed.map_err(|errors| problems.extend(errors)).ok()
-        });
-        self.configs.insert(name.value.clone(), found.clone());
-        found
-    }
-
-    fn bytes(
-        &self,
-        what: &str,
-        name: &Written<String>,
-        limit: u64,
-        problems: &mut Vec<Diagnostic>,
-    ) -> Option<(PathBuf, Vec<u8>)> {
-        let text = Written { value: name.value.as_str(), place: name.place.clone() };
-        let path = boot::path(&text, what, self.folder, problems)?;
-        let problem = match (self.read)(&path, limit) {
-            Ok(bytes) if bytes.len() as u64 <= limit => return Some((path, bytes)),
-            Ok(_) => {
-                let message = format!("the {what} is larger than {}", Size(limit));
-                Diagnostic::error("file-too-large", message).help("is this the right file?")
-            }
-            Err(error) => file::unreadable(what, &path, &error),
-        };
-        problems.push(problem.at(name.place.clone()));
-        None
+    /// Whether a node's config is made here. One that gets none on its medium may say nothing.
+    fn wants_facts(&self, written: &WrittenNode<'_>, embed: Embed) -> bool {
+        let says = || FACTS.iter().any(|key| written.fields.own(key).is_some());
+        !written.has_config && (embed != Embed::None || says())
     }
 }

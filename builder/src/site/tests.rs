@@ -5,33 +5,48 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog;
 use crate::catalog::Output;
+use crate::config::facts::network::Route;
 
 const CONTROL_PLANE: &str =
     "version: v1alpha1\nmachine: {type: controlplane, install: {disk: /dev/vda}}\n";
 const WORKER: &str = "version: v1alpha1\nmachine: {type: worker, install: {disk: /dev/vda}}\n";
 const DISKLESS: &str = "version: v1alpha1\nmachine: {type: worker}\n";
 const PARTIAL: &str = "apiVersion: v1alpha1\nkind: HostnameConfig\nauto: stable\n";
-const MINE: &str = "version: 1\nabout: mine\narch: [amd64]\nkernel_args: {amd64: [mine=1]}\n";
+const MINE: &str = "version: 1\nabout: mine\narch: [amd64]\nkernel_args: {amd64: [mine=1]}
+values:
+  tree: {about: a, kind: tree}
+  list: {about: b, kind: list}
+  text: {about: c, kind: file}
+patches: [{patch: \"a: ${tree}\\nb: ${list}\\nc: ${text}\"}]
+";
+
+pub(super) const PEM: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
 /// The files that the tests' sites name.
-fn files(path: &Path, _: u64) -> io::Result<Vec<u8>> {
+pub(super) fn files(path: &Path, _: u64) -> io::Result<Vec<u8>> {
     let text = match path.to_str().unwrap() {
         "d/cp.yaml" | "d/configs/cp-1.yaml" => CONTROL_PLANE,
         "d/w.yaml" | "d/configs/w-1.yaml" => WORKER,
         "d/diskless.yaml" => DISKLESS,
         "d/partial.yaml" => PARTIAL,
         "d/mine.yaml" | "d/./mine.yaml" => MINE,
+        "d/patches/all.yaml" => "machine: {sysctls: {a: b}}\n",
+        "d/secrets.yaml" => "cluster: {}\n",
+        "d/ca.pem" | "d/key.pem" => PEM,
         _ => return Err(io::ErrorKind::NotFound.into()),
     };
     Ok(text.as_bytes().to_vec())
 }
 
-fn read(text: &str) -> Result<Site, Vec<Diagnostic>> {
-    load_text(Path::new("d/site.yaml"), text.as_bytes(), &files)
+/// Those files, and an environment without identities.
+const WORLD: World<'_> = World { read: &files, variable: &|_| None };
+
+pub(super) fn read(text: &str) -> Result<Site, Vec<Diagnostic>> {
+    load_text(Path::new("d/site.yaml"), text.as_bytes(), WORLD)
 }
 
 /// A site of which the rest is right.
-fn with(talos: &str, boot: &str, defaults: &str, node: &str) -> String {
+pub(super) fn with(talos: &str, boot: &str, defaults: &str, node: &str) -> String {
     format!(
         "version: 1
 cluster: {{name: home, endpoint: \"https://192.0.2.10:6443\", talos: {talos}}}
@@ -50,7 +65,7 @@ fn node(defaults: &str, node: &str) -> Node {
 }
 
 /// Codes and places of all problems.
-fn told(text: &str) -> Vec<String> {
+pub(super) fn told(text: &str) -> Vec<String> {
     let problems = read(text).map_or_else(|problems| problems, |site| site.warnings);
     let place = |problem: &Diagnostic| {
         problem
@@ -85,7 +100,8 @@ fn a_node_overrides_and_extends_the_defaults() {
     assert_eq!((node.role, node.embed), (Role::ControlPlane, Embed::Initramfs));
     assert_eq!(node.profile_name, "vm");
     assert!(matches!(node.profile.output, Output::Disk(_)));
-    assert_eq!(node.overlays, ["no-kexec", "./mine.yaml"]);
+    let overlays: Vec<_> = node.overlays.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(overlays, ["no-kexec", "./mine.yaml"]);
     assert_eq!(
         node.kernel_args.join(" "),
         "boot=1 defaults=1 sysctl.kernel.kexec_load_disabled=1 mine=1 -console node=1"
@@ -103,7 +119,7 @@ fn assets_are_a_folder_or_a_uki() {
     assert_eq!(assets("uki:a.efi"), Ok(AssetSource::Uki("d/a.efi".into())));
     assert_eq!(assets("uki:/x/a.efi"), Ok(AssetSource::Uki("/x/a.efi".into())));
     assert_eq!(assets("../assets"), Ok(AssetSource::Dir("d/../assets".into())));
-    assert_eq!(assets("oci://x"), Err("`oci:` is not supported by this version".into()));
+    assert_eq!(assets("oci://x"), Ok(AssetSource::Other("oci://x".into())));
     assert_eq!(assets("ftp://x"), Err("`ftp` is no source of boot assets".into()));
     assert_eq!(assets("a.efi"), Err("a UKI is named by `uki:`".into()));
     assert_eq!(assets("uki:"), Err("`assets` is no path".into()));
@@ -181,13 +197,12 @@ fn the_starter_loads_once_its_files_are_there() {
     assert_eq!(site.nodes.len(), 2);
     // What is commented out must be right too.
     let is_key = |text: &str| {
-        let key = text.split(':').next().unwrap_or_default();
-        key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        let text = text.trim_start().trim_start_matches("- ");
+        let key = text.split_once(':').map_or("", |(key, _)| key);
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     };
     let uncommented = |line: &str| match line.split_once("# ") {
-        Some((indent, rest))
-            if indent.starts_with("  ") && indent.trim().is_empty() && is_key(rest) =>
-        {
+        Some((indent, rest)) if indent.trim().is_empty() && is_key(rest) => {
             format!("{indent}{rest}\n")
         }
         _ => format!("{line}\n"),
@@ -196,31 +211,12 @@ fn the_starter_loads_once_its_files_are_there() {
     let all: String = starter().lines().filter(others).map(uncommented).collect();
     let site = read(&all).unwrap_or_else(|problems| panic!("{problems:?}\n{all}"));
     assert_eq!(site.nodes[1].profile_name, "vm");
-    assert_eq!(site.nodes[1].overlays, ["serial-console"]);
-}
-
-#[test]
-fn the_schema_has_the_keys_that_are_read() {
-    let schema = schema();
-    let keys = |value: &serde_json::Value| -> Vec<String> {
-        value["properties"].as_object().unwrap().keys().cloned().collect()
-    };
-    let sorted = |section: &key::Section| {
-        let mut keys: Vec<String> = section.keys.iter().map(|&key| key.to_owned()).collect();
-        keys.sort();
-        keys
-    };
-    let parts = &schema["properties"];
-    assert_eq!(keys(&schema), sorted(&key::SITE));
-    assert_eq!(keys(&parts["cluster"]), sorted(&key::CLUSTER));
-    assert_eq!(keys(&parts["boot"]), sorted(&key::BOOT));
-    assert_eq!(keys(&parts["defaults"]), sorted(&key::DEFAULTS));
-    assert_eq!(keys(&parts["nodes"]["items"]), sorted(&key::NODE));
-    let described = |value: &serde_json::Value| {
-        let all = value["properties"].as_object().unwrap();
-        all.values().all(|property| property["description"].is_string())
-    };
-    assert!(described(&schema) && described(&parts["nodes"]["items"]));
+    assert_eq!(site.nodes[1].overlays[0].0, "serial-console");
+    let facts = site.nodes[2].facts.as_ref().unwrap();
+    let settings = &facts.network.links[0].settings;
+    assert_eq!(settings.addresses, [Prefix::parse("192.0.2.22/24").unwrap()]);
+    assert_eq!(settings.routes, [Route::default_by("192.0.2.1".parse().unwrap())]);
+    assert_eq!((settings.vips.len(), site.nodes[2].patches.len()), (0, 1));
 }
 
 #[test]
@@ -253,7 +249,7 @@ fn a_site_of_a_thousand_nodes_loads() {
 #[test]
 fn a_site_file_that_is_too_large_is_refused_unread() {
     let text = vec![b'['; (4 << 20) + 1];
-    let problems = load_text(Path::new("site.yaml"), &text, &files).unwrap_err();
+    let problems = load_text(Path::new("site.yaml"), &text, WORLD).unwrap_err();
     assert_eq!(problems[0].code, "site-too-large");
 }
 
@@ -336,7 +332,7 @@ proptest! {
                 _ => drop(bytes.remove(at)),
             }
         }
-        match load_text(Path::new("d/site.yaml"), &bytes, &files) {
+        match load_text(Path::new("d/site.yaml"), &bytes, WORLD) {
             Ok(site) => prop_assert!(!site.nodes.is_empty()),
             Err(problems) => prop_assert!(!problems.is_empty()),
         }

@@ -6,6 +6,8 @@
 //!
 //! Not here: what a medium is made of (`payload`, `layout`), and the manifest (`manifest`).
 
+use std::time::SystemTime;
+
 use serde_json::json;
 
 use crate::asset::grub::{self, Grub};
@@ -32,8 +34,8 @@ use crate::verb::{Cause, Failure, asset_failure, chain, decide, readback};
 ///
 /// Where the site, the assets or the machine do not allow it. A node that fails does not keep the
 /// others from being built; no failed node leaves a file under a final name.
-pub fn build(args: &Build, progress: &Progress) -> Result<(), Failure> {
-    let (site, plans) = decide(&args.site, &args.nodes, progress)?;
+pub fn build(args: &Build, now: SystemTime, progress: &Progress) -> Result<(), Failure> {
+    let (site, plans) = decide(&args.site, &args.nodes, now, progress)?;
     let mut memo = Memo::default();
     let assets = asset::open(&site.boot.assets, site.boot.arch, &mut memo);
     let assets = assets.map_err(|error| asset_failure(&error))?;
@@ -193,6 +195,8 @@ fn open_grub(site: &Site, plans: &[NodePlan]) -> Result<Option<Grub>, Failure> {
     let beside = match &site.boot.assets {
         AssetSource::Dir(folder) => folder.as_path(),
         AssetSource::Uki(file) => file.parent().unwrap_or(file),
+        // Refused when the assets are opened.
+        AssetSource::Other(_) => return Ok(None),
     };
     grub::open(site.boot.grub.as_deref(), beside).map(Some).map_err(|error| {
         let diagnostic = Diagnostic::error("grub", chain(&error)).help(error.help());

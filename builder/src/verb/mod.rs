@@ -8,14 +8,17 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::asset::AssetError;
 use crate::cli::{Cli, Command};
 use crate::plan::{self, NodePlan};
-use crate::report::Diagnostic;
+use crate::render::Rendered;
 use crate::report::progress::Progress;
-use crate::site::{self, Site};
+use crate::report::{Diagnostic, Severity};
+use crate::site::Site;
 
+mod file;
 pub mod build;
 pub mod init;
 pub mod manifest;
@@ -23,6 +26,10 @@ pub mod inspect;
 pub mod plans;
 pub mod readback;
 pub mod schema;
+pub mod secrets;
+pub mod clients;
+pub mod render;
+pub mod check;
 
 /// Why a command ended, by exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,25 +95,51 @@ pub fn chain(error: &dyn Error) -> String {
 ///
 /// What the command could not do.
 pub fn run(cli: &Cli, progress: &Progress) -> Result<(), Failure> {
+    let now = now();
     match &cli.command {
         Command::Init(args) => init::init(args, progress),
-        Command::Plan(args) => plans::show(args, progress),
-        Command::Build(args) => build::build(args, progress),
+        Command::Secrets(args) => secrets::secrets(args, now, progress),
+        Command::Check(args) => check::check(args, now, progress),
+        Command::Render(args) => render::render(args, now, progress),
+        Command::Plan(args) => plans::show(args, now, progress),
+        Command::Build(args) => build::build(args, now, progress),
+        Command::Talosconfig(args) => clients::talosconfig(args, now, progress),
+        Command::Kubeconfig(args) => clients::kubeconfig(args, now, progress),
         Command::Inspect(args) => inspect::inspect(args, progress),
         Command::Schema(args) => schema::print(args, progress),
         Command::Completions(args) => schema::completions(args, progress),
     }
 }
 
-/// Reads the site file and decides what to build for the named nodes, or for all.
-fn decide(
-    path: &Path,
-    nodes: &[String],
-    progress: &Progress,
-) -> Result<(Site, Vec<NodePlan>), Failure> {
-    let files = |diagnostics| Failure { cause: Cause::Files, diagnostics };
-    let site = site::load(path).map_err(files)?;
-    site.warnings.iter().for_each(|warning| progress.diagnostic(warning));
+/// The time. It decides which certificates are good, and is in new ones; media do not have it.
+fn now() -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "certificates begin and end")]
+    SystemTime::now()
+}
+
+/// A site and its final configs.
+#[derive(Debug)]
+struct Loaded {
+    site: Site,
+    rendered: Rendered,
+}
+
+/// Reads the site file, makes every node's config and looks at all of it. Findings are told or, if
+/// there is an error among them, returned.
+fn load(path: &Path, now: SystemTime, progress: &Progress) -> Result<Loaded, Failure> {
+    let (loaded, findings) = check::examine(path, now);
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    match loaded {
+        Some(loaded) if !failed => {
+            findings.iter().for_each(|finding| progress.diagnostic(finding));
+            Ok(loaded)
+        }
+        _ => Err(Failure { cause: Cause::Files, diagnostics: findings }),
+    }
+}
+
+/// Sees to it that the site has the nodes that the arguments name.
+fn known_nodes(site: &Site, nodes: &[String]) -> Result<(), Failure> {
     let unknown: Vec<_> = nodes
         .iter()
         .filter(|name| !site.nodes.iter().any(|node| node.name.as_str() == *name))
@@ -116,9 +149,25 @@ fn decide(
                 .help(format!("its nodes are {}", known.join(", ")))
         })
         .collect();
-    if !unknown.is_empty() {
-        return Err(files(unknown));
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(Failure { cause: Cause::Files, diagnostics: unknown }),
     }
+}
+
+/// Reads the site file and decides what to build for the named nodes, or for all.
+fn decide(
+    path: &Path,
+    nodes: &[String],
+    now: SystemTime,
+    progress: &Progress,
+) -> Result<(Site, Vec<NodePlan>), Failure> {
+    let Loaded { mut site, rendered } = load(path, now, progress)?;
+    known_nodes(&site, nodes)?;
+    for (node, config) in site.nodes.iter_mut().zip(rendered.nodes) {
+        node.config = config.map(|config| config.text);
+    }
+    let files = |diagnostics| Failure { cause: Cause::Files, diagnostics };
     let mut plans = plan::resolve(&site, epoch()?).map_err(files)?;
     plans.retain(|plan| nodes.is_empty() || nodes.iter().any(|name| plan.name.as_str() == name));
     Ok((site, plans))

@@ -6,6 +6,8 @@
 //!
 //! Not here: the decisions (`plan`).
 
+use std::time::SystemTime;
+
 use serde_json::json;
 
 use crate::cli::Plan;
@@ -18,8 +20,8 @@ use crate::verb::{Failure, decide};
 /// # Errors
 ///
 /// Where the site file is wrong.
-pub fn show(args: &Plan, progress: &Progress) -> Result<(), Failure> {
-    let (_, plans) = decide(&args.site, &args.nodes, progress)?;
+pub fn show(args: &Plan, now: SystemTime, progress: &Progress) -> Result<(), Failure> {
+    let (_, plans) = decide(&args.site, &args.nodes, now, progress)?;
     for plan in &plans {
         match progress.is_json() {
             true => progress.event(json!({"event": "plan", "plan": plan.to_json()})),

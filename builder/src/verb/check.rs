@@ -1,0 +1,194 @@
+//! `talforge check`: everything that is wrong with a site, without building it.
+//!
+//! In: the site file, and perhaps what is known of a node's disks. Out: findings.
+//!
+//! Source: none.
+//!
+//! Not here: the findings themselves (`site`, `render`, `check`).
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use crate::catalog::Output;
+use crate::cel::disks::{self, Disk};
+use crate::check::disks::Pick;
+use crate::check::{self, Fleet, Medium, Member, code};
+use crate::cli::Check;
+use crate::render::{self, Rendered};
+use crate::report::progress::Progress;
+use crate::report::{Diagnostic, Severity};
+use crate::site::{self, Node, Site};
+use crate::verb::{Cause, Failure, Loaded, clients, file, known_nodes};
+
+/// The largest description of disks that is read, in bytes: some 10,000 disks.
+const MAX_DISKS: u64 = 16 << 20;
+
+/// Looks at a site and tells all that is worth telling.
+///
+/// # Errors
+///
+/// Where something must be mended before the site can be built.
+pub fn check(args: &Check, now: SystemTime, progress: &Progress) -> Result<(), Failure> {
+    if args.list {
+        list(progress);
+        return Ok(());
+    }
+    let (loaded, mut findings) = examine(&args.site, now);
+    if let (Some(loaded), Some(path)) = (&loaded, &args.disks) {
+        known_nodes(&loaded.site, args.node.as_slice())?;
+        findings.extend(look_at_disks(loaded, path, args.node.as_deref(), progress)?);
+    }
+    let of = |severity| findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+    if errors > 0 {
+        return Err(Failure { cause: Cause::Files, diagnostics: findings });
+    }
+    findings.iter().for_each(|finding| progress.diagnostic(finding));
+    let nodes = loaded.map_or(0, |loaded| loaded.site.nodes.len());
+    progress.event(json!({"event": "checked", "nodes": nodes, "warnings": warnings}));
+    let count = |number: usize, what: &str| match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    };
+    progress.note(&format!(
+        "{} can be built; {}",
+        count(nodes, "node"),
+        count(warnings, "warning")
+    ));
+    Ok(())
+}
+
+/// Reads a site, makes its configs and looks at them: what there is of them, and all findings that
+/// the site does not silence.
+pub(super) fn examine(path: &Path, now: SystemTime) -> (Option<Loaded>, Vec<Diagnostic>) {
+    let mut site = match site::load(path, &|name| std::env::var_os(name)) {
+        Ok(site) => site,
+        Err(findings) => return (None, findings),
+    };
+    let mut findings = std::mem::take(&mut site.warnings);
+    let rendered = match render::site(&site, now) {
+        Ok(rendered) => rendered,
+        Err(more) => {
+            findings.extend(more);
+            return (None, findings);
+        }
+    };
+    findings.extend_from_slice(&rendered.warnings);
+    findings.extend(check::fleet(&fleet(&site, &rendered, now)));
+    let (findings, unknown) = check::silence(findings, &site.cluster.silence);
+    let unknown = unknown.into_iter().map(|code| {
+        Diagnostic::warning("silence-unknown", format!("no finding has the code `{code}`"))
+            .help("`talforge check --list` shows all codes")
+    });
+    let findings = findings.into_iter().chain(unknown).collect();
+    (Some(Loaded { site, rendered }), findings)
+}
+
+fn fleet<'s>(site: &'s Site, rendered: &'s Rendered, now: SystemTime) -> Fleet<'s> {
+    let members = site.nodes.iter().zip(&rendered.nodes).filter_map(|(node, config)| {
+        Some(Member {
+            name: node.name.as_str(),
+            role: node.role,
+            documents: config.as_ref()?.documents.as_ref()?,
+            place: node.place.clone(),
+            medium: medium(node),
+            disks: None,
+        })
+    });
+    Fleet {
+        cluster_name: site.cluster.name.as_str(),
+        endpoint: site.cluster.endpoint.as_str(),
+        talos: &site.cluster.talos,
+        kubernetes: site.cluster.kubernetes.as_ref(),
+        now,
+        members: members.collect(),
+    }
+}
+
+fn medium(node: &Node) -> Medium {
+    match &node.profile.output {
+        Output::Iso(iso) => {
+            let taken =
+                node.kernel_args.iter().any(|arg| arg.starts_with("-talos.halt_if_installed"));
+            Medium::Iso { halts_if_installed: iso.halt_if_installed && !taken }
+        }
+        Output::Disk(_) => Medium::Disk,
+        Output::Pxe(_) => Medium::Pxe,
+    }
+}
+
+/// Simulates the selectors of the nodes whose disks a file describes.
+fn look_at_disks(
+    loaded: &Loaded,
+    path: &Path,
+    named: Option<&str>,
+    progress: &Progress,
+) -> Result<Vec<Diagnostic>, Failure> {
+    let bytes = file::read(path, "description of disks", MAX_DISKS)?;
+    let all = disks::read(&path.display().to_string(), &bytes)
+        .map_err(|diagnostics| Failure { cause: Cause::Files, diagnostics })?;
+    let mut findings = Vec::new();
+    let mut used = 0;
+    for (node, config) in loaded.site.nodes.iter().zip(&loaded.rendered.nodes) {
+        let name = node.name.as_str();
+        let address = clients::address(node).map(|address| address.to_string());
+        let is_its = |disk: &Disk| match named {
+            Some(named) => named == name,
+            None => disk.node == name || address.as_ref() == Some(&disk.node),
+        };
+        let its: Vec<Disk> = all.iter().filter(|disk| is_its(disk)).cloned().collect();
+        let documents = config.as_ref().and_then(|config| config.documents.as_ref());
+        let Some(documents) = documents.filter(|_| !its.is_empty()) else { continue };
+        used += its.len();
+        if let Ok(Some(pick)) = check::disks::pick(documents, &its) {
+            tell_pick(name, &pick, progress);
+        }
+        findings.extend(check::disks(documents, &its).into_iter().map(|finding| Diagnostic {
+            message: format!("node `{name}`: {}", finding.message),
+            ..finding
+        }));
+    }
+    if used == 0 {
+        let message = "no node of the site has the disks of this file".to_owned();
+        let problem = Diagnostic::error("disks-node", message);
+        let help = "name the node that has them: `--node cp-1`";
+        return Err(Failure::new(Cause::Files, problem.help(help)));
+    }
+    Ok(findings)
+}
+
+/// Says which disk a node is installed on.
+fn tell_pick(node: &str, pick: &Pick<'_>, progress: &Progress) {
+    let disk = pick.disk;
+    let others: Vec<&str> = pick.others.iter().map(|disk| disk.dev_path.as_str()).collect();
+    progress.event(json!({
+        "event": "disk", "node": node, "disk": disk.dev_path, "serial": disk.serial,
+        "wipe": pick.wipe, "others": others,
+    }));
+    let size = crate::units::Size(disk.size);
+    let what = match pick.wipe {
+        true => "all of it is wiped",
+        false => "its partition table is replaced if Talos is not on it already",
+    };
+    progress.say(&format!(
+        "{node} is installed on {} (serial {}, {size}): {what}",
+        disk.dev_path, disk.serial
+    ));
+}
+
+/// All findings that `check` can make, by their codes.
+fn list(progress: &Progress) {
+    for code in code::CODES {
+        let severity = match code.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        progress.event(json!({
+            "event": "code", "code": code.name, "severity": severity, "about": code.about,
+            "silenceable": code.is_silenceable(),
+        }));
+        progress.say(&format!("{:<32} {severity:<8} {}", code.name, code.about));
+    }
+}
