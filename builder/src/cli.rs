@@ -49,6 +49,8 @@ pub enum Command {
     Talosconfig(Talosconfig),
     /// Make an administrator's credentials for Kubernetes, without asking the cluster.
     Kubeconfig(Kubeconfig),
+    /// Turn another tool's site into one of ours.
+    Import(Import),
     /// Show what is on a medium: layout, boot entries, command line, layers, the config found.
     Inspect(Inspect),
     /// Print the JSON Schema of a kind of file, for editors.
@@ -171,6 +173,17 @@ pub struct Credentials {
     /// Replace a file that is there.
     #[arg(long, short)]
     pub force: bool,
+}
+
+/// Arguments of `import`.
+#[derive(Clone, Debug, Args)]
+pub struct Import {
+    /// A talhelper site: `talconfig.yaml`.
+    #[arg(default_value = "talconfig.yaml")]
+    pub site: PathBuf,
+    /// The folder to write `site.yaml` and its files to.
+    #[arg(long = "out", short, value_name = "DIR", default_value = "talforge")]
+    pub out: PathBuf,
 }
 
 /// Reads a length of time: minutes, hours or days, the least being a minute and the most 100 years.

@@ -42,6 +42,7 @@
 //! | [`cel`] | selectors of disks and links, compiled and evaluated | which documents have them |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`check`] | what Talos cannot see, because it sees one node | how configs are made, files, the clock |
+//! | [`import`] | other tools' sites, as ours | what is made of a site |
 //! | [`render`] | every node's final config: generated, patched, held to Talos' rules | media |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
@@ -76,6 +77,7 @@ pub mod cel;
 pub mod catalog;
 pub mod config;
 pub mod site;
+pub mod import;
 pub mod check;
 pub mod render;
 pub mod plan;

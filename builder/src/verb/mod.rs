@@ -20,6 +20,7 @@ use crate::site::Site;
 
 mod file;
 pub mod build;
+pub mod import;
 pub mod init;
 pub mod manifest;
 pub mod inspect;
@@ -105,6 +106,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<(), Failure> {
         Command::Build(args) => build::build(args, now, progress),
         Command::Talosconfig(args) => clients::talosconfig(args, now, progress),
         Command::Kubeconfig(args) => clients::kubeconfig(args, now, progress),
+        Command::Import(args) => import::import(args, progress),
         Command::Inspect(args) => inspect::inspect(args, progress),
         Command::Schema(args) => schema::print(args, progress),
         Command::Completions(args) => schema::completions(args, progress),
