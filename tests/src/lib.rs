@@ -10,3 +10,4 @@ pub mod report;
 pub mod nvram;
 pub mod qemu;
 pub mod foreign;
+pub mod talos;

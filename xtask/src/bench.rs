@@ -78,7 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     }
     fs::create_dir_all(&folder)?;
     let assets = assets(&folder)?;
-    let mut rows = single(&program, &folder, &assets)?;
+    let mut rows = configs(&program, &folder)?;
+    rows.extend(single(&program, &folder, &assets)?);
     match fleet(&program, &folder, &assets) {
         Ok(more) => rows.extend(more),
         Err(error) => complain(&format!("warning: no fleet on XFS: {error:#}")),
@@ -114,7 +115,7 @@ fn assets(folder: &Path) -> Result<PathBuf> {
 fn site(folder: &Path, nodes: u32, profiles: &[&str]) -> Result<PathBuf> {
     let config = fs::read_to_string(workspace().join("profiles/example/homelab/configs/w-1.yaml"))?;
     fs::create_dir_all(folder.join("configs"))?;
-    let mut text = "version: 1\ncluster: {name: bench, endpoint: \"https://192.0.2.1:6443\", talos: v1.13.9}\n\
+    let mut text = "version: 1\ncluster: {name: fabric, endpoint: \"https://[2001:db8:0:1::10]:6443\", talos: v1.13.9}\n\
                     boot: {assets: \"dir:assets\"}\nnodes:\n"
         .to_owned();
     for node in 0..nodes {
@@ -129,6 +130,67 @@ fn site(folder: &Path, nodes: u32, profiles: &[&str]) -> Result<PathBuf> {
     let path = folder.join(format!("site-{nodes}-{}.yaml", profiles.len()));
     fs::write(&path, text)?;
     Ok(path)
+}
+
+/// Writes a site of so many nodes whose configs are made from what it says.
+fn generated(folder: &Path, nodes: u32) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let tests = workspace().join("tests");
+    fs::copy(tests.join("talos-gen/secrets.yaml"), folder.join("secrets.yaml"))?;
+    fs::write(folder.join("all.yaml"), "machine: {sysctls: {net.core.somaxconn: \"65535\"}}\n")?;
+    let mut text = "version: 1\ncluster:\n  name: bench\n  endpoint: https://[2001:db8::a]:6443\n  \
+                    talos: v1.14.1\n  secrets: secrets.yaml\n  patches: [all.yaml]\n\
+                    boot: {assets: \"dir:assets\"}\n\
+                    network: {addressing: static, prefix: \"2001:db8::/64\", gateway: \"2001:db8::1\", \
+                    vip: \"2001:db8::a\", time: {servers: [\"2001:db8::123\"]}}\n\
+                    defaults: {overlays: [cilium, ipv6-only]}\nnodes:\n"
+        .to_owned();
+    for node in 0..nodes {
+        let role = if node < 3 { "controlplane" } else { "worker" };
+        let mac = format!("02:00:00:00:{:02x}:{:02x}", node >> 8, node & 0xff);
+        text += &format!(
+            "  - {{name: n-{node}, role: {role}, mac: \"{mac}\", \
+             install: {{selector: {{serial: \"S{node}\"}}}}}}\n"
+        );
+    }
+    let path = folder.join(format!("site-{nodes}.yaml"));
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Making and checking configs, against `cp` of the same files.
+fn configs(program: &Path, folder: &Path) -> Result<Vec<Row>> {
+    let folder = folder.join("configs");
+    let (hundred, thousand) = (generated(&folder, 100)?, generated(&folder, 1000)?);
+    let check =
+        |site: &Path| least(|| timed(Command::new(program).arg("check").arg(site).arg("--quiet")));
+    let (few, made) = (check(&hundred)?, check(&thousand)?);
+    let start = least(|| timed(Command::new(program).arg("--version").stdout(Stdio::null())))?;
+    let out = folder.join("out");
+    let render = least(|| {
+        clear(&out)?;
+        timed(
+            Command::new(program)
+                .arg("render")
+                .arg(&thousand)
+                .arg("--out")
+                .arg(&out)
+                .arg("--quiet"),
+        )
+    })?;
+    let copy = folder.join("copy");
+    let cp = least(|| {
+        clear(&copy)?;
+        timed(Command::new("cp").arg("-r").arg(&out).arg(&copy))
+    })?;
+    clear(&folder)?;
+    Ok(vec![
+        Row::new("check of 100 nodes", few.as_secs_f64() * 1e3, "ms").at_most(100.0),
+        Row::new("  starting the program", start.as_secs_f64() * 1e3, "ms"),
+        Row::new("1,000 configs: made and checked", made.as_secs_f64(), "s").at_most(1.0),
+        Row::new("  and written, each synced", render.as_secs_f64(), "s"),
+        Row::new("  cp of them, not synced", cp.as_secs_f64(), "s"),
+    ])
 }
 
 /// One ISO and one raw disk, against `cp` of the same two files.

@@ -15,8 +15,10 @@ use clap::{Parser, Subcommand};
 mod audit;
 mod bench;
 mod boot;
+mod conformance;
 mod demo;
 mod fuzz;
+mod schema;
 mod test;
 mod tidy;
 
@@ -42,6 +44,10 @@ enum Chore {
     Tidy,
     /// Feed every parser with random bytes for a while
     Fuzz(fuzz::Arguments),
+    /// Compare what ours makes of configs with what Talos' own packages make of them
+    Conformance(conformance::Arguments),
+    /// Read the types of Talos' configs anew from Talos' own packages
+    Schema,
     /// Check licences, advisories and sources of the dependencies
     Audit,
 }
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Tidy => tidy::check(&workspace(), &mut complain).map(|()| ExitCode::SUCCESS),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
+        Chore::Conformance(arguments) => conformance::run(&arguments),
+        Chore::Schema => schema::run(),
         Chore::Audit => audit::run(),
     };
     done.unwrap_or_else(|error| {

@@ -8,5 +8,6 @@ use talforge::site;
 
 fuzz_target!(|data: &[u8]| {
     let read = |_: &Path, _: u64| Ok(data.to_vec());
-    let _ = site::load_text(Path::new("site.yaml"), data, &read);
+    let world = site::World { read: &read, variable: &|_| None };
+    let _ = site::load_text(Path::new("site.yaml"), data, world);
 });
