@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Result;
+use lab::product::Said;
 use lab::{product, tools};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -154,6 +155,65 @@ fn no_secret_shows_in_what_is_said() -> Result<()> {
     for word in words {
         assert!(!said.err.contains(word) && !said.text().contains(word), "a secret was shown");
     }
+    Ok(())
+}
+
+#[test]
+fn encrypted_secrets_and_patches_are_opened_in_memory_alone() -> Result<()> {
+    if !tools::have(&["age", "age-keygen"]) {
+        return Ok(());
+    }
+    let site = site("ipv6-fabric", "v1.13.9")?;
+    let plain = product::run(site.path(), &["render", "--node", "cp-1"])?.well()?.text();
+    let script = "set -e
+        age-keygen -o key.txt 2>/dev/null
+        age -R /dev/stdin -o s.age secrets.yaml <<END
+$(age-keygen -y key.txt)
+END
+        age -a -R /dev/stdin -o p.age patches/all.yaml <<END
+$(age-keygen -y key.txt)
+END
+        rm secrets.yaml patches/all.yaml
+        sed -i 's,secrets.yaml,s.age,; s,patches/all.yaml,p.age,' site.yaml";
+    tools::stdout("sh", &["-c", script], site.path())?;
+    let before = fs::read_dir(site.path())?.count();
+    let run = |key: &str| -> Result<Said> {
+        let mut command = product::command(&[], site.path(), &["render", "--node", "cp-1"])?;
+        Ok(Said::of(command.env("SOPS_AGE_KEY_FILE", site.path().join(key)).output()?))
+    };
+    assert_eq!(run("key.txt")?.well()?.text(), plain);
+    assert_eq!(fs::read_dir(site.path())?.count(), before, "nothing is left beside the site");
+    tools::stdout("sh", &["-c", "age-keygen -o other.txt 2>/dev/null"], site.path())?;
+    let refused = run("other.txt")?;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("s.age"), "{}", refused.err);
+    Ok(())
+}
+
+#[test]
+fn secrets_are_taken_from_a_kubeadm_cluster() -> Result<()> {
+    if !tools::have(&["openssl"]) {
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let script = "set -e; mkdir -p pki/etcd; cd pki
+        for c in ca etcd/ca front-proxy-ca; do
+            openssl req -x509 -newkey rsa:2048 -nodes -keyout $c.key -out $c.crt -days 3650 \
+                -subj /CN=kubernetes -addext keyUsage=critical,digitalSignature,keyEncipherment,keyCertSign 2>&1
+        done
+        openssl genrsa -out sa.key 2048 2>&1
+        echo abcdef.0123456789abcdef > token";
+    tools::stdout("sh", &["-c", script], folder.path())?;
+    let args = ["secrets", "--out", "-", "--from-kubernetes-pki", "pki"];
+    let token = ["--kubernetes-bootstrap-token-file", "pki/token"];
+    let made = product::run(folder.path(), &[&args[..], &token].concat())?.well()?.text();
+    assert!(
+        made.contains("bootstraptoken: abcdef.0123456789abcdef\n"),
+        "the token goes on working"
+    );
+    fs::copy(folder.path().join("pki/ca.key"), folder.path().join("pki/etcd/ca.key"))?;
+    let mixed = product::run(folder.path(), &args)?;
+    assert_eq!(mixed.code, Some(1), "another CA's key: {}", mixed.err);
     Ok(())
 }
 

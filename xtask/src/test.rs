@@ -21,7 +21,8 @@ use talforge::talos::Arch;
 use crate::{Done, complain, say};
 
 /// The Debian packages whose programs and files the tests use.
-const PACKAGES: [&str; 28] = [
+const PACKAGES: [&str; 29] = [
+    "age",
     "attr",
     "binutils",
     "btrfs-progs",

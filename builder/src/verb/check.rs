@@ -16,6 +16,7 @@ use crate::cel::disks::{self, Disk};
 use crate::check::disks::Pick;
 use crate::check::{self, Fleet, Medium, Member, code};
 use crate::cli::Check;
+use crate::config::valid::codes::CODES as TALOS_CODES;
 use crate::render::{self, Rendered};
 use crate::report::progress::Progress;
 use crate::report::{Diagnostic, Severity};
@@ -77,13 +78,26 @@ pub(super) fn examine(path: &Path, now: SystemTime) -> (Option<Loaded>, Vec<Diag
     };
     findings.extend_from_slice(&rendered.warnings);
     findings.extend(check::fleet(&fleet(&site, &rendered, now)));
-    let (findings, unknown) = check::silence(findings, &site.cluster.silence);
-    let unknown = unknown.into_iter().map(|code| {
+    let findings = silence(findings, &site.cluster.silence);
+    (Some(Loaded { site, rendered }), findings)
+}
+
+/// Takes out what the site does not want to hear: warnings of any room, and those errors that are a
+/// matter of judgement.
+fn silence(findings: Vec<Diagnostic>, codes: &[String]) -> Vec<Diagnostic> {
+    let is_named = |finding: &Diagnostic| codes.iter().any(|code| code == finding.code);
+    let found: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
+    let is_known =
+        |code: &str| found.contains(&code) || TALOS_CODES.iter().any(|(known, _)| *known == code);
+    let unknown: Vec<String> = codes.iter().filter(|code| !is_known(code)).cloned().collect();
+    let (mut findings, _) = check::silence(findings, codes);
+    findings.retain(|finding| finding.severity == Severity::Error || !is_named(finding));
+    let (_, unknown) = check::silence(Vec::new(), &unknown);
+    findings.extend(unknown.into_iter().map(|code| {
         Diagnostic::warning("silence-unknown", format!("no finding has the code `{code}`"))
             .help("`talforge check --list` shows all codes")
-    });
-    let findings = findings.into_iter().chain(unknown).collect();
-    (Some(Loaded { site, rendered }), findings)
+    }));
+    findings
 }
 
 fn fleet<'s>(site: &'s Site, rendered: &'s Rendered, now: SystemTime) -> Fleet<'s> {
@@ -178,17 +192,24 @@ fn tell_pick(node: &str, pick: &Pick<'_>, progress: &Progress) {
     ));
 }
 
-/// All findings that `check` can make, by their codes.
+/// All findings that can be made about configs, by their codes: ours, then Talos' own rules.
 fn list(progress: &Progress) {
     for code in code::CODES {
         let severity = match code.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        progress.event(json!({
-            "event": "code", "code": code.name, "severity": severity, "about": code.about,
-            "silenceable": code.is_silenceable(),
-        }));
-        progress.say(&format!("{:<32} {severity:<8} {}", code.name, code.about));
+        list_code(code.name, severity, code.about, code.is_silenceable(), progress);
     }
+    for (name, about) in TALOS_CODES {
+        list_code(name, "talos", about, false, progress);
+    }
+}
+
+fn list_code(name: &str, severity: &str, about: &str, silenceable: bool, progress: &Progress) {
+    progress.event(json!({
+        "event": "code", "code": name, "severity": severity, "about": about,
+        "silenceable": silenceable,
+    }));
+    progress.say(&format!("{name:<32} {severity:<8} {about}"));
 }
