@@ -55,6 +55,7 @@ pub const CODES: &[Code] = &[
     error("ca-foreign-key", "a CA's key does not belong to its certificate"),
     warning("ca-not-yet-valid", "a CA's certificate is not valid yet"),
     judged("cni-two", "Flannel is kept beside another network of pods"),
+    error("date-bare", "an object of Kubernetes has a date without quotes, over which Talos stops"),
     warning("default-route-missing", "a node with addresses of its own has no default route"),
     warning("default-route-twice", "a node has two default routes of one metric"),
     warning("dhcp-lost", "links are described, which stops DHCP, and none gets an address"),

@@ -12,13 +12,31 @@ use std::collections::BTreeMap;
 
 use super::found::Findings;
 use super::view::{LINK_KINDS, Node};
-use crate::config::tree::Tree;
+use crate::config::tree::{Data, Tree};
 
 /// Looks at a node's services.
 pub(super) fn check(node: &Node<'_>, found: &mut Findings) {
     time(node, found);
     image_cache(node, found);
     twice(node, found);
+    for document in node.member.documents.iter() {
+        if let Some(date) = date(document.tree()) {
+            let text = "has a date without quotes in an object of Kubernetes";
+            let help = "put it in quotes: Talos stops as soon as it copies such a config";
+            found.node("date-bare", node, Some(date), text, help);
+        }
+    }
+}
+
+/// The first date in a value that has no type: Talos' `pkg/machinery/config/types/meta`,
+/// `deepCopyUnstructured`, knows none.
+fn date(tree: &Tree) -> Option<&Tree> {
+    match tree.data() {
+        Data::Time(_) => Some(tree),
+        Data::List(items) => items.iter().find_map(date),
+        Data::Map(entries) => entries.iter().find_map(|(_, value)| date(value)),
+        _ => None,
+    }
 }
 
 /// Registries that may be asked for nothing but what they have hint at a site without the Internet.
