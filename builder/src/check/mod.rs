@@ -106,12 +106,6 @@ pub fn fleet(fleet: &Fleet<'_>) -> Vec<Diagnostic> {
     found.into_diagnostics()
 }
 
-/// Looks at what a config's selectors choose among a node's disks, and all that the node has:
-/// findings, and which disk Talos would be installed on ([`disks::pick`]).
-pub fn disks(documents: &Documents, disks: &[Disk]) -> Vec<Diagnostic> {
-    disks::check(documents, disks)
-}
-
 /// Takes out the findings that the user does not want to see, and tells which codes there are none
 /// of. A warning can be silenced, and an error that [`Code::judged`] marks. Findings of other rooms
 /// stay.

@@ -283,7 +283,7 @@ fn the_disk_that_talos_takes_is_told() {
         (older("{diskSelector: {name: sda}}"), None, Some("selector-refused")),
         (older("{image: ghcr.io/siderolabs/installer:v1.13.0}"), None, None),
     ] {
-        let found = disks(&documents, &have);
+        let found = disks::check(&documents, &have);
         let codes: Vec<&str> = found.iter().map(|finding| finding.code).collect();
         assert_eq!(codes, code.into_iter().collect::<Vec<_>>(), "{found:?}");
         let pick = disks::pick(&documents, &have).ok().flatten();
@@ -308,10 +308,10 @@ fn a_volume_has_a_disk() {
         );
         read(14, &document)
     };
-    assert_eq!(disks(&volume("!system_disk"), &have), []);
-    assert!(has(&disks(&volume("!system_disk"), &have[..1]), "volume-no-match"));
-    assert!(has(&disks(&volume("disk.transport == \"nvme\""), &have), "volume-no-match"));
-    assert!(has(&disks(&volume("disk.size"), &have), "selector-refused"));
+    assert_eq!(disks::check(&volume("!system_disk"), &have), []);
+    assert!(has(&disks::check(&volume("!system_disk"), &have[..1]), "volume-no-match"));
+    assert!(has(&disks::check(&volume("disk.transport == \"nvme\""), &have), "volume-no-match"));
+    assert!(has(&disks::check(&volume("disk.size"), &have), "selector-refused"));
 }
 
 #[test]
@@ -399,7 +399,7 @@ proptest! {
         let found = look(14, &all, &nodes, SystemTime::UNIX_EPOCH + NOW);
         prop_assert!(found.iter().all(|finding| code::find(finding.code).is_some()));
         for documents in &all {
-            disks(documents, &[disk("sda", "sata", "S1")]);
+            disks::check(documents, &[disk("sda", "sata", "S1")]);
         }
     }
 }

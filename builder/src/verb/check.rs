@@ -36,10 +36,14 @@ pub fn check(args: &Check, now: SystemTime, progress: &Progress) -> Result<(), F
         list(progress);
         return Ok(());
     }
-    let (loaded, mut findings) = examine(&args.site, now);
-    if let (Some(loaded), Some(path)) = (&loaded, &args.disks) {
+    let described = match &args.disks {
+        Some(path) => Some(Described::read(path, args.node.as_deref())?),
+        None => None,
+    };
+    let (loaded, findings) = look(&args.site, now, described.as_ref());
+    if let (Some(loaded), Some(described)) = (&loaded, &described) {
         known_nodes(&loaded.site, args.node.as_slice())?;
-        findings.extend(look_at_disks(loaded, path, args.node.as_deref(), progress)?);
+        described.tell(loaded, progress)?;
     }
     let of = |severity| findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
@@ -64,6 +68,14 @@ pub fn check(args: &Check, now: SystemTime, progress: &Progress) -> Result<(), F
 /// Reads a site, makes its configs and looks at them: what there is of them, and all findings that
 /// the site does not silence.
 pub(super) fn examine(path: &Path, now: SystemTime) -> (Option<Loaded>, Vec<Diagnostic>) {
+    look(path, now, None)
+}
+
+fn look(
+    path: &Path,
+    now: SystemTime,
+    described: Option<&Described<'_>>,
+) -> (Option<Loaded>, Vec<Diagnostic>) {
     let mut site = match site::load(path, &|name| std::env::var_os(name)) {
         Ok(site) => site,
         Err(findings) => return (None, findings),
@@ -77,7 +89,9 @@ pub(super) fn examine(path: &Path, now: SystemTime) -> (Option<Loaded>, Vec<Diag
         }
     };
     findings.extend_from_slice(&rendered.warnings);
-    findings.extend(check::fleet(&fleet(&site, &rendered, now)));
+    let disks = |node| described.map_or_else(Vec::new, |described| described.of(node));
+    let disks: Vec<Vec<Disk>> = site.nodes.iter().map(disks).collect();
+    findings.extend(check::fleet(&fleet(&site, &rendered, &disks, now)));
     let findings = silence(findings, &site.cluster.silence);
     (Some(Loaded { site, rendered }), findings)
 }
@@ -100,15 +114,21 @@ fn silence(findings: Vec<Diagnostic>, codes: &[String]) -> Vec<Diagnostic> {
     findings
 }
 
-fn fleet<'s>(site: &'s Site, rendered: &'s Rendered, now: SystemTime) -> Fleet<'s> {
-    let members = site.nodes.iter().zip(&rendered.nodes).filter_map(|(node, config)| {
+fn fleet<'s>(
+    site: &'s Site,
+    rendered: &'s Rendered,
+    disks: &'s [Vec<Disk>],
+    now: SystemTime,
+) -> Fleet<'s> {
+    let nodes = site.nodes.iter().zip(&rendered.nodes).zip(disks);
+    let members = nodes.filter_map(|((node, config), disks)| {
         Some(Member {
             name: node.name.as_str(),
             role: node.role,
             documents: config.as_ref()?.documents.as_ref()?,
             place: node.place.clone(),
             medium: medium(node),
-            disks: None,
+            disks: Some(disks.as_slice()).filter(|disks| !disks.is_empty()),
         })
     });
     Fleet {
@@ -133,44 +153,50 @@ fn medium(node: &Node) -> Medium {
     }
 }
 
-/// Simulates the selectors of the nodes whose disks a file describes.
-fn look_at_disks(
-    loaded: &Loaded,
-    path: &Path,
-    named: Option<&str>,
-    progress: &Progress,
-) -> Result<Vec<Diagnostic>, Failure> {
-    let bytes = file::read(path, "description of disks", MAX_DISKS)?;
-    let all = disks::read(&path.display().to_string(), &bytes)
-        .map_err(|diagnostics| Failure { cause: Cause::Files, diagnostics })?;
-    let mut findings = Vec::new();
-    let mut used = 0;
-    for (node, config) in loaded.site.nodes.iter().zip(&loaded.rendered.nodes) {
+/// Disks that a file describes, and the node that has them where the arguments say so.
+struct Described<'a> {
+    disks: Vec<Disk>,
+    node: Option<&'a str>,
+}
+
+impl<'a> Described<'a> {
+    fn read(path: &Path, node: Option<&'a str>) -> Result<Self, Failure> {
+        let bytes = file::read(path, "description of disks", MAX_DISKS)?;
+        let disks = disks::read(&path.display().to_string(), &bytes)
+            .map_err(|diagnostics| Failure { cause: Cause::Files, diagnostics })?;
+        Ok(Self { disks, node })
+    }
+
+    /// A node's disks: its name or its address stands beside them.
+    fn of(&self, node: &Node) -> Vec<Disk> {
         let name = node.name.as_str();
         let address = clients::address(node).map(|address| address.to_string());
-        let is_its = |disk: &Disk| match named {
+        let is_its = |disk: &&Disk| match self.node {
             Some(named) => named == name,
             None => disk.node == name || address.as_ref() == Some(&disk.node),
         };
-        let its: Vec<Disk> = all.iter().filter(|disk| is_its(disk)).cloned().collect();
-        let documents = config.as_ref().and_then(|config| config.documents.as_ref());
-        let Some(documents) = documents.filter(|_| !its.is_empty()) else { continue };
-        used += its.len();
-        if let Ok(Some(pick)) = check::disks::pick(documents, &its) {
-            tell_pick(name, &pick, progress);
-        }
-        findings.extend(check::disks(documents, &its).into_iter().map(|finding| Diagnostic {
-            message: format!("node `{name}`: {}", finding.message),
-            ..finding
-        }));
+        self.disks.iter().filter(is_its).cloned().collect()
     }
-    if used == 0 {
-        let message = "no node of the site has the disks of this file".to_owned();
+
+    /// Says which disk each node is installed on.
+    fn tell(&self, loaded: &Loaded, progress: &Progress) -> Result<(), Failure> {
+        let mut used = 0;
+        for (node, config) in loaded.site.nodes.iter().zip(&loaded.rendered.nodes) {
+            let disks = self.of(node);
+            used += disks.len();
+            let documents = config.as_ref().and_then(|config| config.documents.as_ref());
+            if let Some(Ok(Some(pick))) = documents.map(|all| check::disks::pick(all, &disks)) {
+                tell_pick(node.name.as_str(), &pick, progress);
+            }
+        }
+        if used > 0 {
+            return Ok(());
+        }
+        let message = "no node of the site has the disks of this file";
         let problem = Diagnostic::error("disks-node", message);
         let help = "name the node that has them: `--node cp-1`";
-        return Err(Failure::new(Cause::Files, problem.help(help)));
+        Err(Failure::new(Cause::Files, problem.help(help)))
     }
-    Ok(findings)
 }
 
 /// Says which disk a node is installed on.
