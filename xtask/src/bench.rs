@@ -188,7 +188,7 @@ fn configs(program: &Path, folder: &Path) -> Result<Vec<Row>> {
         Row::new("check of 100 nodes", few.as_secs_f64() * 1e3, "ms").at_most(100.0),
         Row::new("  starting the program", start.as_secs_f64() * 1e3, "ms"),
         Row::new("1,000 configs: made and checked", made.as_secs_f64(), "s").at_most(1.0),
-        Row::new("  and written, each synced", render.as_secs_f64(), "s"),
+        Row::new("  and written, synced together", render.as_secs_f64(), "s"),
         Row::new("  cp of them, not synced", cp.as_secs_f64(), "s"),
     ])
 }
