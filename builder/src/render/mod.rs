@@ -25,7 +25,8 @@ use crate::config::facts;
 use crate::config::facts::prefix::Prefix;
 use crate::config::generate::{self, Input, defaults};
 use crate::config::patch::Patch;
-use crate::config::schema::{OLDEST, Schema};
+use crate::config::schema::{MAIN, OLDEST, Schema};
+use crate::config::tree::Tree;
 use crate::config::{MachineConfig, translate, valid};
 use crate::pki::Bundle;
 use crate::report::{Diagnostic, Severity};
@@ -87,7 +88,9 @@ pub fn site(site: &Site, now: SystemTime) -> Result<Rendered, Vec<Diagnostic>> {
         true if site.cluster.secrets.is_some() => Some(secrets(site, now, &mut findings)?),
         _ => None,
     };
-    let addresses: Vec<Vec<IpAddr>> = site.nodes.iter().map(fixed_addresses).collect();
+    let facts = site.nodes.iter().map(|node| node.facts.iter());
+    let addresses: Vec<Vec<IpAddr>> =
+        facts.map(|facts| facts.flat_map(|facts| facts.network.addresses()).collect()).collect();
     let machines = site.nodes.iter().zip(&addresses).map(|(node, addresses)| Machine {
         name: node.name.as_str(),
         role: node.role,
@@ -97,21 +100,25 @@ pub fn site(site: &Site, now: SystemTime) -> Result<Rendered, Vec<Diagnostic>> {
     let machines: Vec<_> = machines.collect();
     let mut shop = Shop::new(site, secrets.as_ref(), &machines, &mut findings);
     let nodes = site.nodes.iter().zip(&machines);
-    let nodes: Vec<_> =
-        nodes.map(|(node, machine)| shop.node(node, *machine, &mut findings)).collect();
+    let nodes: Vec<_> = nodes
+        .map(|(node, machine)| {
+            let mut own = Vec::new();
+            let config = shop.node(node, *machine, &mut own);
+            findings.extend(own);
+            config
+        })
+        .collect();
     // What comes from a patch that several nodes share is said once.
     let mut told = BTreeSet::new();
     findings.retain(|f| told.insert((f.code, f.message.clone(), f.place.clone())));
-    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+    if has_error(&findings) {
         return Err(findings);
     }
     Ok(Rendered { nodes, warnings: findings })
 }
 
-/// A node's fixed addresses.
-fn fixed_addresses(node: &Node) -> Vec<IpAddr> {
-    let settings = node.facts.iter().flat_map(|facts| facts.network.settings());
-    settings.flat_map(|settings| &settings.addresses).map(|prefix| prefix.address()).collect()
+fn has_error(findings: &[Diagnostic]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
 }
 
 /// What all nodes share, made once.
@@ -184,18 +191,13 @@ impl<'s> Shop<'s> {
         if self.site.cluster.talos.minor < OLDEST && self.site.cluster.talos.major <= 1 {
             return node.config.clone().map(|text| Config { text, documents: None });
         }
-        let failed = findings.iter().filter(|f| f.severity == Severity::Error).count();
         let mut documents = self.start(node, findings)?;
-        let before = node.config.as_ref().map(MachineConfig::bytes);
         let patched = self.patch(node, machine, &mut documents, findings);
-        let now = findings.iter().filter(|f| f.severity == Severity::Error).count();
-        if now > failed {
+        if has_error(findings) {
             return None;
         }
-        let text = match before {
-            Some(bytes) if !patched => {
-                MachineConfig::parse(&node.config.as_ref()?.place().file, bytes.clone())
-            }
+        let text = match &node.config {
+            Some(ready) if !patched => Ok(ready.clone()),
             _ => MachineConfig::parse(&self.file(node), documents.encode().into_bytes()),
         };
         let text = text.map_err(|errors| findings.extend(errors)).ok()?;
@@ -356,8 +358,6 @@ fn patch(
 
 /// Puts a manifest into a control plane's config, in the form that its version has.
 fn inline_manifest(documents: &mut Documents, name: &str, text: &str) {
-    use crate::config::schema::MAIN;
-    use crate::config::tree::Tree;
     if documents.schema.kind("KubeInlineManifestConfig").is_some() {
         documents.open("KubeInlineManifestConfig", Some(name)).set("manifest", text);
         return;

@@ -36,7 +36,7 @@ const MAX_IDENTITIES: u64 = 64 << 10;
 const MAX_GIVEN: u64 = 256 << 20;
 
 /// Reads at most `limit` bytes and one more of a plain file.
-pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // Asked before it is opened: opening a pipe waits for its other end.
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is no plain file"));
@@ -47,13 +47,19 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Says that a file cannot be read.
-pub(super) fn unreadable(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
+pub(crate) fn unreadable(what: &str, path: &Path, error: &io::Error) -> Diagnostic {
     let path = quote(&path.display().to_string());
     if error.kind() == io::ErrorKind::NotFound {
         let message = format!("there is no {what} {path}");
         return Diagnostic::error("no-file", message).help("check the path");
     }
     Diagnostic::error("unreadable-file", format!("the {what} {path} cannot be read: {error}"))
+}
+
+/// Says that a file is larger than it may be.
+pub(crate) fn too_large(what: &str, limit: u64) -> Diagnostic {
+    let message = format!("the {what} is larger than {}", Size(limit));
+    Diagnostic::error("file-too-large", message).help("is this the right file?")
 }
 
 /// Whether it stops nothing.
@@ -330,10 +336,7 @@ impl<'a> Files<'a> {
         let path = boot::path(&text, what, self.folder, problems)?;
         let problem = match (self.world.read)(&path, limit) {
             Ok(bytes) if bytes.len() as u64 <= limit => return Some((path, bytes)),
-            Ok(_) => {
-                let message = format!("the {what} is larger than {}", Size(limit));
-                Diagnostic::error("file-too-large", message).help("is this the right file?")
-            }
+            Ok(_) => too_large(what, limit),
             Err(error) => unreadable(what, &path, &error),
         };
         problems.push(problem.at(name.place.clone()));

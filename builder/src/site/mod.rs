@@ -26,7 +26,7 @@ use crate::yaml;
 
 mod key;
 mod field;
-mod file;
+pub(crate) mod file;
 mod name;
 mod meta;
 mod boot;

@@ -75,8 +75,7 @@ pub(super) fn talosconfig_text(
 
 /// A node's first fixed address.
 pub(super) fn address(node: &Node) -> Option<IpAddr> {
-    let settings = node.facts.as_ref()?.network.settings();
-    settings.flat_map(|settings| &settings.addresses).map(|prefix| prefix.address()).next()
+    node.facts.as_ref()?.network.addresses().next()
 }
 
 /// Writes a kubeconfig.

@@ -6,8 +6,7 @@
 //!
 //! Not here: the files that a site names (`site`), and media (`sink`).
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -15,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::sink::private::{self, Old};
+use crate::site;
 use crate::verb::{Cause, Failure};
 
 /// What a file is, for the words that go with it.
@@ -28,31 +28,12 @@ pub(super) struct Secrecy {
 
 /// Reads a plain file of at most `limit` bytes.
 pub(super) fn read(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let shown = path.display();
-    let fail = |error: io::Error| {
-        let diagnostic = match error.kind() {
-            ErrorKind::NotFound => {
-                Diagnostic::error("no-file", format!("there is no {what} `{shown}`"))
-                    .help("check the path")
-            }
-            _ => {
-                let message = format!("the {what} `{shown}` cannot be read: {error}");
-                Diagnostic::error("unreadable-file", message)
-            }
-        };
-        Failure::new(Cause::Files, diagnostic)
-    };
-    // Asked before it is opened: opening a pipe waits for its other end.
-    if !path.metadata().map_err(fail)?.is_file() {
-        return Err(fail(io::Error::other("it is no plain file")));
-    }
-    let mut bytes = Zeroizing::new(Vec::new());
-    let file = File::open(path).map_err(fail)?;
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+    let fail = |problem| Failure::new(Cause::Files, problem);
+    let bytes = site::file::read(path, limit).map(Zeroizing::new);
+    let bytes = bytes.map_err(|error| fail(site::file::unreadable(what, path, &error)))?;
     if bytes.len() as u64 > limit {
-        let message = format!("the {what} `{shown}` is larger than {}", crate::units::Size(limit));
-        let diagnostic = Diagnostic::error("file-too-large", message);
-        return Err(Failure::new(Cause::Files, diagnostic.help("is this the right file?")));
+        let named = format!("{what} `{}`", path.display());
+        return Err(fail(site::file::too_large(&named, limit)));
     }
     Ok(bytes)
 }

@@ -7,14 +7,13 @@
 //!
 //! Not here: what becomes of what (`import`).
 
-use std::io;
 use std::path::Path;
 
 use crate::cli::Import;
 use crate::import;
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
-use crate::site::World;
+use crate::site::{self, World};
 use crate::verb::file::{self, Secrecy};
 use crate::verb::{Cause, Failure};
 
@@ -24,10 +23,10 @@ use crate::verb::{Cause, Failure};
 ///
 /// Where the other tool's site is wrong, or one of the files is there already.
 pub fn import(args: &Import, progress: &Progress) -> Result<(), Failure> {
-    let read = |path: &Path, limit: u64| plain(path, limit);
     let variable = |name: &str| std::env::var_os(name);
-    let imported = import::talhelper(&args.site, &World { read: &read, variable: &variable })
-        .map_err(|diagnostics| Failure { cause: Cause::Files, diagnostics })?;
+    let imported =
+        import::talhelper(&args.site, &World { read: &site::file::read, variable: &variable })
+            .map_err(|diagnostics| Failure { cause: Cause::Files, diagnostics })?;
     let paths: Vec<_> = imported.files.iter().map(|(path, _)| args.out.join(path)).collect();
     let there = paths.iter().filter(|path| path.symlink_metadata().is_ok());
     let there: Vec<_> = there.map(|path| exists(path)).collect();
@@ -49,18 +48,6 @@ pub fn import(args: &Import, progress: &Progress) -> Result<(), Failure> {
     let site = args.out.join("site.yaml");
     progress.note(&format!("read `{0}`, then run `talforge check {0}`", site.display()));
     Ok(())
-}
-
-/// Reads at most `limit` bytes and one more of a plain file.
-fn plain(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    // Asked before it is opened: opening a pipe waits for its other end.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::other("it is no plain file"));
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn exists(path: &Path) -> Diagnostic {

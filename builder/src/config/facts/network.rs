@@ -39,6 +39,11 @@ impl Network {
             std::iter::once(&link.settings).chain(link.vlans.iter().map(|vlan| &vlan.settings))
         })
     }
+
+    /// The fixed addresses, in the order of the links.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.settings().flat_map(|settings| &settings.addresses).map(|prefix| prefix.address())
+    }
 }
 
 /// Where the time comes from. Without it a node waits: etcd does not start, and the cluster cannot
