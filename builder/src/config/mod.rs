@@ -20,6 +20,7 @@ use crate::yaml::{self, Node};
 mod decode;
 pub mod documents;
 mod emit;
+mod expression;
 pub mod facts;
 pub mod generate;
 pub mod kinds;

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use super::Problems;
-use super::cel;
+use crate::config::expression;
 use crate::config::tree::Tree;
 
 /// A disk.
@@ -129,9 +129,9 @@ impl Disk {
     pub(super) fn expression(&self) -> String {
         match self {
             Self::Path(path) if path.starts_with("/dev/disk/") => {
-                format!("{} in disk.symlinks", cel::literal(path))
+                format!("{} in disk.symlinks", expression::literal(path))
             }
-            Self::Path(path) => format!("disk.dev_path == {}", cel::literal(path)),
+            Self::Path(path) => format!("disk.dev_path == {}", expression::literal(path)),
             Self::Match(expression) => expression.clone(),
             Self::Selector(selector) => selector.expression(),
         }
@@ -164,7 +164,7 @@ impl DiskSelector {
             format!("disk.size {} {}u * {}", size.comparison, size.number, size.unit)
         };
         let texts = self.texts().into_iter().filter_map(|(_, field, pattern)| {
-            Some(cel::matches(pattern?, &format!("disk.{field}")))
+            Some(expression::matches(pattern?, &format!("disk.{field}")))
         });
         let mut terms: Vec<String> = self.size.map(size).into_iter().chain(texts).collect();
         terms.extend(self.kind.map(|kind| kind.expression().to_owned()));

@@ -12,9 +12,9 @@
 use std::collections::BTreeSet;
 
 use super::Problems;
-use super::cel;
 use super::network::{Bond, Dynamic, Kind, Network, Port, Route, Selector, Settings};
 use crate::config::documents::Documents;
+use crate::config::expression;
 use crate::config::tree::Tree;
 
 /// A link under its name.
@@ -126,7 +126,8 @@ fn given(port: &Port) -> Option<&str> {
 /// What is true of the selected port; nothing for a selector that says nothing.
 fn expression(selector: &Selector) -> String {
     let mac = selector.mac.map(|mac| format!("mac(link.permanent_addr) == \"{mac}\""));
-    let glob = |pattern: Option<&str>, value| pattern.map(|pattern| cel::matches(pattern, value));
+    let glob =
+        |pattern: Option<&str>, value| pattern.map(|pattern| expression::matches(pattern, value));
     // Linux has the numbers in upper case.
     let pci_id = selector.pci_id.as_ref().map(|id| id.to_ascii_uppercase());
     let terms = [

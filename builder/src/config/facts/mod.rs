@@ -15,7 +15,6 @@ use crate::pki::secret::Secret;
 use crate::report::Diagnostic;
 
 pub mod prefix;
-mod cel;
 pub mod network;
 pub mod disk;
 pub mod install;

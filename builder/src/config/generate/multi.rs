@@ -12,6 +12,7 @@ use super::{
     KUBE_PROXY, KUBE_SCHEDULER, KUBELET, audit_policy, encryption_at_rest, pod_security, texts,
 };
 use crate::config::documents::Documents;
+use crate::config::expression::literal;
 use crate::config::tree::Tree;
 use crate::pki::Authority;
 
@@ -44,7 +45,7 @@ fn machine(input: &Input<'_>, documents: &mut Documents) {
     if let Some(disk) = input.install_disk {
         let install = documents.open("UnattendedInstallConfig", None);
         install.set_at(&["installer", "image"], input.install_image);
-        let disk = format!("disk.dev_path == {}", quoted(disk));
+        let disk = format!("disk.dev_path == {}", literal(disk));
         install.set_at(&["provisioning", "diskSelector", "match"], disk);
         install.set_at(&["provisioning", "wipe"], false);
     }
@@ -139,18 +140,4 @@ fn components(input: &Input<'_>, documents: &mut Documents) {
 fn issuing(ca: &Authority) -> Tree {
     let key = ca.key().pem().reveal();
     Tree::map([("cert", ca.certificate().pem().into()), ("key", key.into())])
-}
-
-/// A text as a literal of CEL, quoted as Go's `%q` does.
-fn quoted(text: &str) -> String {
-    let mut literal = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => literal.extend(['\\', c]),
-            c if c.is_control() => literal.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => literal.push(c),
-        }
-    }
-    literal.push('"');
-    literal
 }

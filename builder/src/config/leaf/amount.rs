@@ -79,11 +79,12 @@ pub(in crate::config) fn bytes(text: &str) -> Option<u64> {
         .then(|| format!("{:.0}", value.trunc()).parse().ok())?
 }
 
-/// A condition on a disk's size.
-pub(super) fn is_size_condition(text: &str) -> bool {
+/// A condition on a disk's size, `>= 1.5TB`: the comparison and the number of bytes.
+pub(in crate::config) fn size_condition(text: &str) -> Option<(&'static str, u64)> {
     let text = text.trim();
-    let operator = [">=", "<=", "==", ">", "<"].iter().find_map(|op| text.strip_prefix(op));
-    bytes(operator.unwrap_or(text).trim()).is_some()
+    let operator = [">=", "<=", "==", ">", "<"].into_iter().find(|op| text.starts_with(op));
+    let size = text.strip_prefix(operator.unwrap_or_default())?;
+    Some((operator.unwrap_or("=="), bytes(size.trim())?))
 }
 
 /// A percentage from 0 to 100.

@@ -133,7 +133,7 @@ impl Leaf {
                 refused(good, "size", "`10GB`, `512MiB` or `50%`")
             }
             Self::SizeMatcher => refused(
-                amount::is_size_condition(text),
+                amount::size_condition(text).is_some(),
                 "condition on a size",
                 "`>= 500GB`: one of `==`, `>`, `>=`, `<`, `<=`, and a size",
             ),

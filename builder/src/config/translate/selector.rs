@@ -11,6 +11,8 @@
 //! Not here: whether an expression compiles (`valid`).
 
 use super::output::{Fields, Output};
+use crate::config::expression::{literal, matches};
+use crate::config::leaf::amount;
 use crate::config::tree::Tree;
 use crate::digest::Digest;
 
@@ -20,7 +22,7 @@ pub(super) fn disk(selector: Fields, output: &mut Output) -> Option<String> {
     let at = selector.rest.clone();
     let mut terms = Vec::new();
     if let Some((value, text)) = selector.text("size") {
-        match size(&text) {
+        match amount::size_condition(&text) {
             Some((comparison, bytes)) => terms.push(format!("disk.size {comparison} {bytes}u")),
             None => output.invalid(&value, "this is no size", "write a size, `>= 100GB`"),
         }
@@ -56,45 +58,9 @@ pub(super) fn disk(selector: Fields, output: &mut Output) -> Option<String> {
 /// The disk of a path. Names below `/dev/disk/` are links to the disk's own.
 pub(super) fn disk_path(path: &str) -> String {
     if path.starts_with("/dev/disk/") {
-        format!("{} in disk.symlinks", quoted(path))
+        format!("{} in disk.symlinks", literal(path))
     } else {
-        format!("disk.dev_path == {}", quoted(path))
-    }
-}
-
-/// The comparison and the number of bytes of `>= 1.5TB`.
-fn size(text: &str) -> Option<(&'static str, u64)> {
-    let text = text.trim();
-    let operators = [">=", "<=", ">", "<", "=="];
-    let operator = operators.into_iter().find(|operator| text.starts_with(operator));
-    let text = text.strip_prefix(operator.unwrap_or_default())?.trim();
-    let split =
-        text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ',')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.len() + fraction.len() > 24 || fraction.contains(['.', ',']) {
-        return None;
-    }
-    let digits: String = whole.chars().chain(fraction.chars()).filter(|&c| c != ',').collect();
-    let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let bytes = digits.parse::<u128>().ok()?.checked_mul(factor(unit.trim())?.into())? / scale;
-    Some((operator.unwrap_or("=="), u64::try_from(bytes).ok()?))
-}
-
-fn factor(unit: &str) -> Option<u64> {
-    let unit = unit.to_ascii_lowercase();
-    let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let (base, unit) = match unit.strip_suffix('i') {
-        Some(unit) => (1024_u64, unit),
-        None => (1000, unit),
-    };
-    match (unit, base) {
-        ("", 1000) => Some(1),
-        ("", _) => None,
-        (unit, base) => {
-            let power = ["k", "m", "g", "t", "p", "e"].iter().position(|known| *known == unit)?;
-            Some(base.pow(u32::try_from(power).ok()? + 1))
-        }
+        format!("disk.dev_path == {}", literal(path))
     }
 }
 
@@ -162,26 +128,4 @@ pub(super) fn link(selector: Fields, enslaved: bool, output: &mut Output) -> Opt
         .open("LinkAliasConfig", Some(&alias), &at)
         .set_at(&["selector", "match"], Tree::from(expression));
     Some(Chosen { alias, sure })
-}
-
-/// Whether a field matches a pattern.
-fn matches(pattern: &str, field: &str) -> String {
-    if pattern.contains('*') {
-        format!("glob({}, {field})", quoted(pattern))
-    } else {
-        format!("{field} == {}", quoted(pattern))
-    }
-}
-
-/// A text as CEL writes it.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
 }
