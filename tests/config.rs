@@ -238,6 +238,17 @@ fn check_lists_its_findings_and_silences_them() -> Result<()> {
     let even = found.iter().find(|code| code.contains("even")).expect("two control planes").clone();
     fs::write(&path, format!("{text}\nsilence: [{even}]\n"))?;
     assert!(!codes(&["--json", "check"])?.contains(&even));
+    // A warning about the site file itself, one of another room, and a code that there is not.
+    let bare = text.replace(", install: {selector: {serial: \"S4EV*\"}}", "");
+    let bare = bare.replace("talos: v1.13.9", "talos: v1.14.1");
+    let lines = bare.lines().filter(|line| !line.contains("patches"));
+    let bare = lines.collect::<Vec<_>>().join("\n");
+    fs::write(&path, &bare)?;
+    assert!(codes(&["--json", "check"])?.contains(&"missing-install".to_owned()));
+    fs::write(&path, format!("{bare}\nsilence: [missing-install, {even}, nope]\n"))?;
+    let told = codes(&["--json", "check"])?;
+    assert!(!told.contains(&"missing-install".to_owned()), "{told:?}");
+    assert_eq!(told.iter().filter(|code| *code == "silence-unknown").count(), 1);
     Ok(())
 }
 

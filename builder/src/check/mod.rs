@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use crate::cel::disks::Disk;
 use crate::config::documents::Documents;
-use crate::report::{Diagnostic, Place};
+use crate::report::{Diagnostic, Place, Severity};
 use crate::talos::{Role, Version};
 
 mod address;
@@ -106,14 +106,15 @@ pub fn fleet(fleet: &Fleet<'_>) -> Vec<Diagnostic> {
     found.into_diagnostics()
 }
 
-/// Takes out the findings that the user does not want to see, and tells which codes there are none
-/// of. A warning can be silenced, and an error that [`Code::judged`] marks. Findings of other rooms
-/// stay.
+/// Takes out the findings that the user does not want to see, and tells which codes are none of
+/// ours. A warning of any room can be silenced, and an error that [`Code::judged`] marks.
 pub fn silence(findings: Vec<Diagnostic>, codes: &[String]) -> (Vec<Diagnostic>, Vec<String>) {
-    let silent: Vec<&Code> = codes.iter().filter_map(|code| code::find(code)).collect();
-    let silent = |finding: &Diagnostic| {
-        silent.iter().any(|code| code.name == finding.code && code.is_silenceable())
+    let may_be = |finding: &Diagnostic| {
+        finding.severity == Severity::Warning
+            || code::find(finding.code).is_some_and(Code::is_silenceable)
     };
+    let silent =
+        |finding: &Diagnostic| may_be(finding) && codes.iter().any(|code| code == finding.code);
     let unknown = codes.iter().filter(|name| code::find(name).is_none()).cloned().collect();
     (findings.into_iter().filter(|finding| !silent(finding)).collect(), unknown)
 }

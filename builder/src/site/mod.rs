@@ -61,6 +61,8 @@ pub struct Site {
     pub values: BTreeMap<String, yaml::Node>,
     /// What is allowed but worth a look.
     pub warnings: Vec<Diagnostic>,
+    /// The codes of warnings that would stand there too, and that the file silences.
+    pub silenced: Vec<&'static str>,
 }
 
 /// A cluster.
@@ -308,8 +310,10 @@ pub fn load_text(path: &Path, text: &[u8], world: World<'_>) -> Result<Site, Vec
     match parts {
         Some(site) if problems.iter().all(file::is_warning) => {
             let silent = &site.cluster.silence;
-            problems.retain(|problem| !silent.iter().any(|code| code == problem.code));
-            Ok(Site { warnings: problems, ..site })
+            let (quiet, warnings): (Vec<_>, _) =
+                problems.into_iter().partition(|problem| silent.iter().any(|c| c == problem.code));
+            let silenced = quiet.into_iter().map(|problem| problem.code).collect();
+            Ok(Site { warnings, silenced, ..site })
         }
         _ => Err(problems),
     }

@@ -71,6 +71,7 @@ pub(super) fn site(
         nodes: nodes?,
         values,
         warnings: Vec::new(),
+        silenced: Vec::new(),
     })
 }
 

@@ -92,25 +92,24 @@ fn look(
     let disks = |node| described.map_or_else(Vec::new, |described| described.of(node));
     let disks: Vec<Vec<Disk>> = site.nodes.iter().map(disks).collect();
     findings.extend(check::fleet(&fleet(&site, &rendered, &disks, now)));
-    let findings = silence(findings, &site.cluster.silence);
+    let findings = silence(&site, findings);
     (Some(Loaded { site, rendered }), findings)
 }
 
-/// Takes out what the site does not want to hear: warnings of any room, and those errors that are a
-/// matter of judgement.
-fn silence(findings: Vec<Diagnostic>, codes: &[String]) -> Vec<Diagnostic> {
-    let is_named = |finding: &Diagnostic| codes.iter().any(|code| code == finding.code);
+/// Takes out what the site does not want to hear, and tells of codes that do nothing.
+fn silence(site: &Site, findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let found: Vec<&str> = findings.iter().map(|finding| finding.code).collect();
-    let is_known =
-        |code: &str| found.contains(&code) || TALOS_CODES.iter().any(|(known, _)| *known == code);
-    let unknown: Vec<String> = codes.iter().filter(|code| !is_known(code)).cloned().collect();
-    let (mut findings, _) = check::silence(findings, codes);
-    findings.retain(|finding| finding.severity == Severity::Error || !is_named(finding));
-    let (_, unknown) = check::silence(Vec::new(), &unknown);
-    findings.extend(unknown.into_iter().map(|code| {
-        Diagnostic::warning("silence-unknown", format!("no finding has the code `{code}`"))
-            .help("`talforge check --list` shows all codes")
-    }));
+    let (mut findings, foreign) = check::silence(findings, &site.cluster.silence);
+    let is_known = |code: &str| {
+        found.contains(&code)
+            || site.silenced.contains(&code)
+            || TALOS_CODES.iter().any(|(known, _)| *known == code)
+    };
+    let idle = foreign.into_iter().filter(|code| !is_known(code)).map(|code| {
+        Diagnostic::warning("silence-unknown", format!("nothing here has the code `{code}`"))
+            .help("drop it; `talforge check --list` shows the codes of configs")
+    });
+    findings.extend(idle);
     findings
 }
 
