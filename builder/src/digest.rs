@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io;
+use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
@@ -41,6 +42,30 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text is no digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest has 64 lower-case hexadecimal digits")]
+pub struct DigestError;
+
+impl FromStr for Digest {
+    type Err = DigestError;
+
+    fn from_str(text: &str) -> Result<Self, DigestError> {
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
+        let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
+        if text.len() != 64 {
+            return Err(DigestError);
+        }
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(DigestError)
     }
 }
 
@@ -99,6 +124,10 @@ mod tests {
     fn the_digest_of_abc_is_as_published() {
         let want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of(b"abc").to_string(), want);
+        assert_eq!(want.parse(), Ok(Digest::of(b"abc")));
+        for bad in ["", &want[1..], &want.to_uppercase(), &format!("{}é", &want[2..])] {
+            assert_eq!(bad.parse::<Digest>(), Err(DigestError), "{bad}");
+        }
     }
 
     #[test]

@@ -66,8 +66,10 @@
 
 pub mod units;
 pub mod blob;
+pub mod edit;
 pub mod digest;
 pub mod report;
+pub mod tree;
 pub mod format;
 pub mod talos;
 pub mod yaml;
