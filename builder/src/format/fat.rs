@@ -10,9 +10,12 @@
 //!
 //! Source: Microsoft, "FAT File System Specification", version 1.03.
 //!
-//! Not here: FAT12 and FAT16, empty directories, names outside ASCII, reading volumes.
+//! Not here: FAT12 and FAT16, empty directories, names outside ASCII, volumes of others (`edit`).
 
+pub mod edit;
+mod entry;
 mod geometry;
+mod table;
 mod mend;
 mod names;
 

@@ -144,7 +144,7 @@ impl Mender<'_> {
 /// A moment as directory entries tell it: a day and two seconds of it, and how many hundredths of a
 /// second more.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     date: u16,
     time: u16,
     hundredths: u8,
@@ -155,7 +155,7 @@ const FAT_TIMES: std::ops::RangeInclusive<u64> = 315_532_800..=4_354_819_199;
 const DAY: u64 = 86_400;
 
 impl Stamp {
-    fn of(epoch: u64) -> Self {
+    pub(super) fn of(epoch: u64) -> Self {
         let seconds = epoch.clamp(*FAT_TIMES.start(), *FAT_TIMES.end()) - FAT_TIMES.start();
         let (days, second) = (seconds / DAY, seconds % DAY);
         let (year, month, day) = date(days);
@@ -169,7 +169,7 @@ impl Stamp {
     }
 
     /// Sets the times of creation, last change and last reading.
-    fn set(&self, entry: &mut [u8; 32]) {
+    pub(super) fn set(&self, entry: &mut [u8; 32]) {
         let ([date_0, date_1], [time_0, time_1]) =
             (self.date.to_le_bytes(), self.time.to_le_bytes());
         entry[13..20].copy_from_slice(&[

@@ -10,9 +10,10 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
+use super::data::Data;
 use super::metadata::{Metadata, Ref, length};
 use super::xattr::NO_INDEX;
-use super::{Data, Kind, Node, SquashfsError, Tree};
+use super::{Kind, Node, SquashfsError, Tree};
 
 /// Entries under one directory header, at most.
 const RUN: usize = 256;
@@ -102,7 +103,7 @@ impl Inodes<'_> {
         for index in (0..self.nodes.len()).rev() {
             let body = match &self.nodes[index].kind {
                 Kind::Dir => self.dir(index)?,
-                Kind::File(content) => self.file(index, content.len()),
+                Kind::File(_) | Kind::Copy(_) => self.file(index),
                 Kind::Symlink(target) => self.symlink(index, target),
             };
             self.places[index] = self.inodes.position();
@@ -187,11 +188,11 @@ impl Inodes<'_> {
         }
     }
 
-    fn file(&self, index: usize, len: u64) -> Vec<u8> {
-        let Data { start, sizes } = &self.files[index];
+    fn file(&self, index: usize) -> Vec<u8> {
+        let Data { start, sizes, len } = &self.files[index];
         let inode = FileInode {
             start_block: U64::new(*start),
-            file_size: U64::new(len),
+            file_size: U64::new(*len),
             sparse: U64::ZERO,
             nlink: U32::new(1),
             fragment: U32::new(NO_INDEX),
@@ -216,7 +217,7 @@ impl Inodes<'_> {
 fn basic_type(kind: &Kind) -> u16 {
     match kind {
         Kind::Dir => 1,
-        Kind::File(_) => 2,
+        Kind::File(_) | Kind::Copy(_) => 2,
         Kind::Symlink(_) => 3,
     }
 }

@@ -63,7 +63,7 @@ impl Metadata {
         }
         self.starts.push(self.stored.len() as u64);
         // A block that cannot be compressed is as right as one that is no smaller for it.
-        let packed = compress(&self.block).unwrap_or_else(|_| self.block.clone());
+        let packed = compress(&self.block, LEVEL).unwrap_or_else(|_| self.block.clone());
         let is_smaller = packed.len() < self.block.len();
         let (stored, flag) = if is_smaller { (&packed, 0) } else { (&self.block, METADATA_RAW) };
         let len = u16::try_from(stored.len()).expect("a metadata block has 8 KiB");
@@ -80,8 +80,9 @@ impl Metadata {
     }
 }
 
-pub(super) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    zstd::bulk::compress(bytes, i32::from(LEVEL))
+/// A new context for each block: no block's bytes depend on those before it.
+pub(super) fn compress(bytes: &[u8], level: u8) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(bytes, i32::from(level))
 }
 
 /// A length that the format's limits keep small.
