@@ -71,6 +71,7 @@ pub mod digest;
 pub mod report;
 pub mod tree;
 pub mod format;
+pub mod kmod;
 pub mod talos;
 pub mod yaml;
 pub mod sops;
