@@ -80,6 +80,7 @@ pub mod cel;
 pub mod store;
 pub mod oci;
 pub mod registry;
+pub mod signature;
 pub mod catalog;
 pub mod config;
 pub mod site;
