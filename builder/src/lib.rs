@@ -89,6 +89,7 @@ pub mod check;
 pub mod render;
 pub mod plan;
 pub mod inspect;
+pub mod lock;
 pub mod asset;
 pub mod payload;
 pub mod layout;
