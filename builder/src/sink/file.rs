@@ -245,11 +245,7 @@ impl Batch {
     fn failure(&self, halt: Halt, path: PathBuf, needed: u64) -> SinkError {
         match halt {
             Halt::Read { name, source } => SinkError::Read { name, source },
-            Halt::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
-                let free = self.room(&path).ok().and_then(|room| room.free);
-                SinkError::NoSpace { path, needed, free: free.unwrap_or(0) }
-            }
-            Halt::Write(source) => SinkError::Write { path, source },
+            Halt::Write(source) => self.folder.failure(path, needed, source),
             Halt::Stopped => unreachable!("one of the two stopped the other for a reason"),
         }
     }

@@ -107,10 +107,23 @@ impl Folder {
     /// removes the temporary files of runs that were killed.
     pub(super) fn open(path: &Path) -> Result<Self, SinkError> {
         let fd = Arc::new(make(path).map_err(|source| refused(path, source))?);
-        let lock = lock(&fd, path)?;
+        let lock = lock(&fd, path, FlockOperation::NonBlockingLockExclusive)?;
+        sweep(&fd)
+            .map_err(|errno| SinkError::NotWritable { path: path.into(), source: errno.into() })?;
+        Self::locked(fd, path, lock)
+    }
+
+    /// Opens a folder that is there. Others may do so at the same time, but none may have opened it
+    /// alone, as [`Folder::open`] does.
+    pub(super) fn share(path: &Path) -> Result<Self, SinkError> {
+        let fd = Arc::new(enter(path).map_err(|source| refused(path, source))?);
+        let lock = lock(&fd, path, FlockOperation::NonBlockingLockShared)?;
+        Self::locked(fd, path, lock)
+    }
+
+    fn locked(fd: Arc<OwnedFd>, path: &Path, lock: Lock) -> Result<Self, SinkError> {
         let not_writable =
             |source: io::Error| SinkError::NotWritable { path: path.to_owned(), source };
-        sweep(&fd).map_err(|errno| not_writable(errno.into()))?;
         let device = rustix::fs::fstat(&*fd).map_err(|e| not_writable(e.into()))?.st_dev;
         let mut folder = Self {
             fd,
@@ -163,6 +176,54 @@ impl Folder {
         let folder = self.descend(name, Missing::Make)?.expect("missing folders were made");
         self.place_in(&folder, aside, name.split().1)
             .map_err(|source| SinkError::Place { path: self.path_of(name.as_str()), source })
+    }
+
+    /// Gives a file its name, which nobody may have; and syncs the folder.
+    pub(super) fn place_new(&self, aside: Aside, name: &Name) -> Result<(), SinkError> {
+        let path = || self.path_of(name.as_str());
+        let linked = match &aside.name {
+            None => link(&aside.file, &self.fd, name.as_str()),
+            Some(temporary) => rustix::fs::linkat(
+                &self.fd,
+                &temporary.name,
+                &self.fd,
+                name.as_str(),
+                AtFlags::empty(),
+            ),
+        };
+        // A temporary name goes before the folder is synced.
+        drop(aside);
+        match linked {
+            Ok(()) => self.sync(),
+            Err(Errno::EXIST) => Err(SinkError::Exists { path: path() }),
+            Err(errno) => Err(SinkError::Place { path: path(), source: errno.into() }),
+        }
+    }
+
+    /// Removes a file of the folder; and syncs the folder.
+    pub(super) fn remove(&self, name: &Name) -> Result<(), SinkError> {
+        match rustix::fs::unlinkat(&self.fd, name.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => self.sync(),
+            Err(errno) => {
+                Err(SinkError::Write { path: self.path_of(name.as_str()), source: errno.into() })
+            }
+        }
+    }
+
+    /// What a failed write means. `needed` are the bytes that the file takes.
+    pub(super) fn failure(&self, path: PathBuf, needed: u64, source: io::Error) -> SinkError {
+        if source.kind() != ErrorKind::StorageFull {
+            return SinkError::Write { path, source };
+        }
+        let room = rustix::fs::fstatvfs(&self.fd);
+        let free = room.map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize));
+        SinkError::NoSpace { path, needed, free }
+    }
+
+    /// Syncs the names in the folder.
+    fn sync(&self) -> Result<(), SinkError> {
+        sync_folder(&self.fd)
+            .map_err(|errno| SinkError::Sync { path: self.path.clone(), source: errno.into() })
     }
 
     /// Opens a folder inside, given by the path of [`Name::folders`], or the folder itself.
@@ -339,7 +400,11 @@ fn make(path: &Path) -> io::Result<OwnedFd> {
         };
         sync_folder(&OwnedFd::from(File::open(parent)?))?;
     }
-    // The folder itself may be reached by a symbolic link: the user named it.
+    enter(path)
+}
+
+/// Opens the folder, which may be reached by a symbolic link: the user named it.
+fn enter(path: &Path) -> io::Result<OwnedFd> {
     let flags = FOLDER.difference(OFlags::NOFOLLOW);
     Ok(retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()))?)
 }
@@ -363,13 +428,13 @@ fn refused(path: &Path, source: io::Error) -> SinkError {
 
 /// Locks the folder, or a file in it where folders cannot be locked. The lock ends with the process
 /// at the latest, however that ends.
-fn lock(fd: &Arc<OwnedFd>, path: &Path) -> Result<Lock, SinkError> {
+fn lock(fd: &Arc<OwnedFd>, path: &Path, how: FlockOperation) -> Result<Lock, SinkError> {
     let not_writable = |errno: Errno| SinkError::NotWritable {
         path: path.to_owned(),
         source: io::Error::from(errno),
     };
     let busy = || SinkError::Busy { path: path.to_owned() };
-    match try_lock(fd) {
+    match try_lock(fd, how) {
         Ok(()) => return Ok(Lock(fd.clone())),
         Err(Errno::WOULDBLOCK) => return Err(busy()),
         // NFS locks only what is open for writing, which no folder can be.
@@ -378,15 +443,15 @@ fn lock(fd: &Arc<OwnedFd>, path: &Path) -> Result<Lock, SinkError> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(PRIVATE);
     let file = retry_on_intr(|| rustix::fs::openat(fd, LOCK, flags, mode)).map_err(not_writable)?;
-    match try_lock(&file) {
+    match try_lock(&file, how) {
         Ok(()) => Ok(Lock(Arc::new(file))),
         Err(Errno::WOULDBLOCK) => Err(busy()),
         Err(errno) => Err(not_writable(errno)),
     }
 }
 
-fn try_lock(fd: &OwnedFd) -> rustix::io::Result<()> {
-    retry_on_intr(|| rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive))
+fn try_lock(fd: &OwnedFd, how: FlockOperation) -> rustix::io::Result<()> {
+    retry_on_intr(|| rustix::fs::flock(fd, how))
 }
 
 /// Removes the temporary files of dead runs. All are: the lock is ours.
@@ -521,6 +586,40 @@ mod tests {
         let _inherited = first.fd.try_clone().unwrap();
         drop(first);
         Folder::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_shared_or_somebodys_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Folder::share(dir.path()).unwrap();
+        let second = Folder::share(dir.path()).unwrap();
+        assert!(matches!(Folder::open(dir.path()), Err(SinkError::Busy { .. })));
+        drop((first, second));
+        let alone = Folder::open(dir.path()).unwrap();
+        assert!(matches!(Folder::share(dir.path()), Err(SinkError::Busy { .. })));
+        drop(alone);
+        Folder::share(dir.path()).unwrap();
+    }
+
+    /// A new file does not take another's name, however it was hidden, and leaves nothing then.
+    #[test]
+    fn a_new_file_takes_nobodys_name() {
+        for hiding in [Hiding::Nameless, Hiding::Named] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut folder = Folder::share(dir.path()).unwrap();
+            folder.hiding = hiding;
+            for content in ["first", "second"] {
+                let aside = folder.aside("a").unwrap();
+                (&*aside.file).write_all(content.as_bytes()).unwrap();
+                let placed = folder.place_new(aside, &name("a"));
+                let is_there = matches!(placed, Err(SinkError::Exists { .. }));
+                assert_eq!(is_there, content == "second", "{hiding:?}: {placed:?}");
+            }
+            assert_eq!(listing(dir.path()), ["a"], "{hiding:?}");
+            assert_eq!(fs::read_to_string(dir.path().join("a")).unwrap(), "first");
+            folder.remove(&name("a")).unwrap();
+            assert!(listing(dir.path()).is_empty());
+        }
     }
 
     #[test]

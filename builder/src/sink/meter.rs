@@ -51,6 +51,11 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Nothing done so far, by a copier beside whom nobody hashes.
+    pub(super) fn of_copier(task: &'a Task) -> Self {
+        Self { hashed: AtomicU64::new(u64::MAX), ..Self::new(task) }
+    }
+
     /// Adds bytes that the copier did.
     pub(super) fn copied(&self, bytes: u64) -> Result<(), Halt> {
         self.copied.fetch_add(bytes, Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Where images go: files written aside, synced, renamed.
+//! Where images go: files written aside, synced, renamed; or one that is there, changed.
 //!
-//! In: blobs and the names of files. Out: files under those names, each complete, and the list
-//! `SHA256SUMS` beside them.
+//! In: blobs and the names of files; edits. Out: files under those names, each complete, and the list
+//! `SHA256SUMS` beside them; files changed wholly or not at all.
 //!
 //! A sink knows blobs and destinations, not Talos. What it promises of a file: under its final name
 //! there is nothing, what was there before, or the whole of the new; it is nobody else's to read at
@@ -27,6 +27,9 @@ mod digests;
 mod sums;
 pub mod file;
 pub mod private;
+mod journal;
+pub mod patch;
+pub mod duplicate;
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,12 @@ pub enum SinkError {
     /// A folder inside the output folder lies on another file system.
     #[error("`{path}` is on another file system than the output folder")]
     OtherFileSystem {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A file has the name that a new one was to get.
+    #[error("`{path}` is there already")]
+    Exists {
         /// Where.
         path: PathBuf,
     },
@@ -154,6 +163,7 @@ impl SinkError {
             Self::NotAFolder { .. } => "move it away, or choose another output folder",
             Self::IsAFolder { .. } => "move it away, or choose another output folder",
             Self::OtherFileSystem { .. } => "name that folder itself as the output folder",
+            Self::Exists { .. } => "name another file, or remove this one first",
             Self::Busy { .. } => "wait for it to end, or choose another output folder",
             Self::NotWritable { .. } => "choose another output folder, or mend its permissions",
             Self::NotPrivate { .. } => {
@@ -175,6 +185,7 @@ impl SinkError {
             Self::NotAFolder { .. } => "output-not-a-folder",
             Self::IsAFolder { .. } => "output-is-a-folder",
             Self::OtherFileSystem { .. } => "output-other-file-system",
+            Self::Exists { .. } => "exists",
             Self::Busy { .. } => "output-busy",
             Self::NotWritable { .. } => "output-not-writable",
             Self::NotPrivate { .. } => "output-not-private",
