@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Turns one site file into bootable Talos Linux media, one per node, each with its machine config
 /// inside.
@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "talforge", version, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 done; 1 a file of yours is wrong; 2 wrong usage; \
 3 the machine said no (disk, permission); 4 the boot assets cannot be used; 5 a medium is not what \
-it should be.\n\nStart with `talforge init`, then `talforge build`.")]
+it should be. `diff` ends with 1 where media differ.\n\nStart with `talforge init`, then `talforge build`.")]
 pub struct Cli {
     /// Print events as JSON lines on standard output, for programs.
     #[arg(long, global = true)]
@@ -43,8 +43,14 @@ pub enum Command {
     Render(Render),
     /// Show what would be built for each node, and why; read and write nothing else.
     Plan(Plan),
+    /// Look up what every reference of a site means, fetch it, and write `site.lock`.
+    Lock(Lock),
     /// Build every node's medium, and read each back the way Talos will.
     Build(Build),
+    /// Put a machine config or kernel arguments on a finished ISO or raw disk; no site is needed.
+    Customize(Customize),
+    /// Show, put on or remove the machine config of a finished medium.
+    Config(Config),
     /// Make an administrator's credentials for Talos' API, without asking the cluster.
     Talosconfig(Talosconfig),
     /// Make an administrator's credentials for Kubernetes, without asking the cluster.
@@ -53,6 +59,15 @@ pub enum Command {
     Import(Import),
     /// Show what is on a medium: layout, boot entries, command line, layers, the config found.
     Inspect(Inspect),
+    /// Look after the store of what was fetched: list, prune, verify.
+    ///
+    /// The store has what builds fetched from registries and web servers, by digest, so that it is
+    /// fetched once. It is `$XDG_CACHE_HOME/talforge`, or `~/.cache/talforge`. Every use reads a
+    /// file to its end and fetches it again where it is broken, so all of it may be deleted at any
+    /// time, if it can be fetched again.
+    Store(Store),
+    /// Tell what differs between two media: entries, arguments, layers, the config by its paths.
+    Diff(Diff),
     /// Print the JSON Schema of a kind of file, for editors.
     Schema(Schema),
     /// Print completions for a shell.
@@ -217,6 +232,31 @@ pub struct Build {
     /// Only these nodes.
     #[arg(long = "node", short = 'n', value_name = "NAME")]
     pub nodes: Vec<String>,
+    /// What comes from outside.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
+/// Where bytes from outside are kept, and whether they may be fetched.
+#[derive(Clone, Debug, Args)]
+pub struct Sources {
+    /// The folder of the store, if it is not the usual one.
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Fetch nothing: all must be in the store.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `lock`.
+#[derive(Clone, Debug, Args)]
+pub struct Lock {
+    /// The site file.
+    #[arg(default_value = "site.yaml")]
+    pub site: PathBuf,
+    /// Where what is fetched is kept.
+    #[command(flatten)]
+    pub sources: Sources,
 }
 
 /// Arguments of `inspect`.
@@ -224,9 +264,119 @@ pub struct Build {
 pub struct Inspect {
     /// An ISO, a raw disk, a UKI or an initramfs.
     pub image: PathBuf,
-    /// Print the machine config found, and nothing else. It holds secrets.
+}
+
+/// Arguments of `customize`.
+#[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true).args(["config", "kernel_args"]))]
+#[command(group = ArgGroup::new("target").required(true).args(["out", "in_place"]))]
+#[command(
+    after_help = "The medium is an image in a file, as Talos' releases and its Image Factory \
+have them, or one that talforge built; v1.12 or later for a config, and not compressed. What is not \
+named stays as it is on the medium. `talforge config remove` takes all of it back, bit for bit."
+)]
+pub struct Customize {
+    /// An ISO or a raw disk.
+    pub medium: PathBuf,
+    /// The machine config that Talos is to find; in clear, or encrypted with SOPS or age. It takes
+    /// the place of one that is there.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A kernel argument to add; may be given several times. All take the place of those that were
+    /// added before.
+    #[arg(long = "karg", value_name = "ARG")]
+    pub kernel_args: Vec<String>,
+    /// The file to write, readable by its owner alone. None may be there.
+    #[arg(long = "out", short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Change the medium itself. Whenever that is cut short, it boots as before or as it was to.
     #[arg(long)]
-    pub config: bool,
+    pub in_place: bool,
+}
+
+/// Arguments of `config`.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What to do with a medium's machine config.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the machine config that Talos finds, as it is. It holds secrets.
+    Show {
+        /// An ISO, a raw disk, a UKI or an initramfs.
+        medium: PathBuf,
+    },
+    /// Put a machine config on a medium, in place of one that is there. Kernel arguments stay.
+    Set {
+        /// An ISO or a raw disk. It is changed where it lies; `talforge customize -o` makes a copy.
+        medium: PathBuf,
+        /// The machine config; in clear, or encrypted with SOPS or age.
+        config: PathBuf,
+    },
+    /// Take back all that was put on a medium, added kernel arguments too: then it is, bit for bit,
+    /// what it was before. One that talforge built gets the form that it has without a config.
+    Remove {
+        /// An ISO or a raw disk. It is changed where it lies.
+        medium: PathBuf,
+    },
+}
+
+/// Arguments of `store`.
+#[derive(Clone, Debug, Args)]
+pub struct Store {
+    /// The store, if it is not the usual one.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What to do with the store.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Show what is in it: digest, length, last use, and where it is from.
+    List,
+    /// Remove what was not used for a while.
+    Prune(Prune),
+    /// Read all of it, and remove what is broken.
+    Verify,
+}
+
+/// Arguments of `store prune`.
+#[derive(Clone, Debug, Args)]
+pub struct Prune {
+    /// Keep every digest that this file names, such as a `site.lock`, and all that those name in
+    /// turn; may be given several times.
+    #[arg(long = "keep", value_name = "FILE")]
+    pub keep: Vec<PathBuf>,
+    /// How long something must not have been used: `30d`, `12h`.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = lifetime)]
+    pub unused: Duration,
+    /// Remove all that is not kept, however lately it was used.
+    #[arg(long, conflicts_with = "unused")]
+    pub all: bool,
+}
+
+/// Arguments of `diff`.
+///
+/// Each line has a sign: `+` is only in the second medium, `-` only in the first, `~` in both and
+/// different. Secrets are not shown: of what may be one it is told that it differs.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 nothing differs that a boot makes use of; 1 something does; \
+2 wrong usage; 3 a file cannot be read; 5 a medium is damaged. With `--quiet` there is the exit \
+code alone."
+)]
+pub struct Diff {
+    /// An ISO, a raw disk, a UKI or an initramfs.
+    pub before: PathBuf,
+    /// Another one, of any kind.
+    pub after: PathBuf,
 }
 
 /// Arguments of `schema`.

@@ -4,20 +4,19 @@
 //! # The one idea: describe bytes, don't carry them
 //!
 //! ```text
-//! what the user wrote          what we ship (data)            what Sidero ships
-//! site.yaml, secrets, patches   profiles/*, overlays/*         kernel, initramfs, stub, sd-boot, UKI
-//!       │ parse                      │ parse                        │ open, verify
-//!       ▼                            ▼                              ▼
-//!     Site ── render ─▶ configs ── resolve ─▶ [NodePlan] ────▶ Assets
+//! what the user wrote          what we ship (data)       what Sidero ships: files, ISOs, disks, images
+//! site.yaml, secrets, patches   profiles/*, overlays/*         │ lock, fetch, verify
+//!       │ parse                      │ parse                     ▼
+//!     Site ── render ─▶ configs ── resolve ─▶ [NodePlan] ────▶ Assets ◀─ laid over ─ system extensions
 //!                          │ check           │ build
 //!                          ▼ findings        ▼
 //!     machine config ─▶ squashfs extension ─▶ cpio segment ─▶ config addon │ initramfs │ UKI
 //!                                    │ lay out
-//!              files → FAT (ESP) → GPT disk │ ISO │ loose files
-//!                                    ▼
+//!              files → FAT (ESP) → GPT disk │ ISO │ loose files        finished medium ─▶ edit
+//!                                    ▼                                         ▼
 //!          ═════════  Image = Blob = list of extents (made bytes │ range of a file │ zeros)  ═════════
 //!                                    │ write
-//!                               sparse files
+//!                          sparse files, copies, changes in place
 //! ```
 //!
 //! * **One direction.** Each arrow is one function from the last stage's type to its own.
@@ -32,23 +31,33 @@
 //!
 //! | room | what it is | what it does not know |
 //! |---|---|---|
-//! | [`units`], [`blob`], [`digest`] | sizes, byte strings made of extents, SHA-256 | what bytes mean |
+//! | [`units`], [`blob`], [`edit`], [`digest`] | sizes, byte strings made of extents, changes to them, SHA-256 | what bytes mean |
 //! | [`report`] | diagnostics and progress; alone prints | who calls it |
 //! | [`mod@format`] | writers: cpio, squashfs, PE, FAT, GPT, MBR, ISO 9660, `grub.cfg` | Talos, paths, time |
+//! | [`tree`] | files by path, as images and archives have them | where they come from |
+//! | [`kmod`] | kernel modules and modprobe's indexes of them, as depmod makes them | Talos |
 //! | [`talos`] | versions, and what each can do since when | |
 //! | [`yaml`] | what people write, as trees with places | what it means |
 //! | [`sops`] | encrypted files, opened in memory alone | what is in them, where they lie |
 //! | [`pki`] | a cluster's secrets: CAs, keys, tokens; clients' credentials | machine configs, files, the clock |
 //! | [`cel`] | selectors of disks and links, compiled and evaluated | which documents have them |
+//! | [`store`] | what was fetched, by digest, verified on every use | where it comes from |
+//! | [`oci`] | images: references, manifests, layers as trees | the network |
+//! | [`registry`] | registries and web servers, asked and resumed | what the bytes mean |
+//! | [`signature`] | who signed what came from outside | who fetched it |
 //! | [`catalog`], [`config`], [`site`] | what people write, and the data that we ship | the network |
 //! | [`check`] | what Talos cannot see, because it sees one node | how configs are made, files, the clock |
 //! | [`import`] | other tools' sites, as ours | what is made of a site |
 //! | [`render`] | every node's final config: generated, patched, held to Talos' rules | media |
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
-//! | [`asset`] | boot assets from outside, opened and checked | nodes |
+//! | [`difference`] | what differs between two media | how media are made, and how it is told |
+//! | [`lock`] | what each reference of a site meant | how that is found out |
+//! | [`asset`] | boot assets from whatever there is of a release, opened and checked | nodes, the network |
+//! | [`extension`] | system extensions, checked, packed, laid over the base initramfs | nodes' configs |
 //! | [`payload`] | the bytes that Talos reads at boot | partitions |
 //! | [`layout`] | where payloads lie on a medium | YAML |
+//! | [`custom`] | a finished medium, changed, and taken back bit for bit | sites, how a change is written |
 //! | [`sink`] | files written aside, synced, renamed | anything but blobs and names |
 //! | [`cli`], [`verb`] | flags; one function a command | |
 //!
@@ -62,6 +71,10 @@
 //! * A further node costs its own bytes: its addon lies at the end of the EFI partition, padded to
 //!   one length, so that tables, checksums ([`sink`]'s midstates) and volumes
 //!   ([`layout::esp::Memo`]) are those of the node before.
+//! * What comes from outside is what `site.lock` says: [`store`] and [`registry`] compare digests on
+//!   every use, and a reference that was looked up once is not asked for again.
+//! * A finished medium that is changed boots as before or as it was to, whenever it is cut short:
+//!   [`edit::Edit`] has steps, and [`sink`] syncs between them.
 //! * Secrets show nowhere but in media: configs print as length and digest.
 
 pub mod units;
@@ -89,10 +102,13 @@ pub mod check;
 pub mod render;
 pub mod plan;
 pub mod inspect;
+pub mod difference;
 pub mod lock;
 pub mod asset;
+pub mod extension;
 pub mod payload;
 pub mod layout;
+pub mod custom;
 pub mod sink;
 pub mod cli;
 pub mod verb;

@@ -20,6 +20,7 @@ use crate::talos::{Arch, Version};
 use crate::units::{MIB, SectorSize, Size};
 use crate::yaml::{self, Node};
 
+pub mod board;
 pub mod expand;
 pub mod kernel_arg;
 pub mod overlay;
@@ -30,7 +31,7 @@ use overlay::{Declared, Manifest, Patch};
 use value::{Amount, FileVersion, Firmware, Platform, SecureBootEnroll};
 
 /// The profiles that we ship: names and texts, in the order in which messages list them.
-const PROFILES: [(&str, &str); 7] = [
+const PROFILES: [(&str, &str); 9] = [
     ("metal-iso", include_str!("../../../profiles/metal-iso.yaml")),
     ("metal-iso-hybrid", include_str!("../../../profiles/metal-iso-hybrid.yaml")),
     ("metal-disk", include_str!("../../../profiles/metal-disk.yaml")),
@@ -38,10 +39,12 @@ const PROFILES: [(&str, &str); 7] = [
     ("metal-pxe", include_str!("../../../profiles/metal-pxe.yaml")),
     ("nocloud-disk", include_str!("../../../profiles/nocloud-disk.yaml")),
     ("vm", include_str!("../../../profiles/vm.yaml")),
+    ("metal-seed", include_str!("../../../profiles/metal-seed.yaml")),
+    ("nocloud-seed", include_str!("../../../profiles/nocloud-seed.yaml")),
 ];
 
-/// The overlays that we ship.
-const OVERLAYS: [(&str, &str); 11] = [
+/// The overlays that we ship: variations, then boards.
+const OVERLAYS: [(&str, &str); 40] = [
     ("serial-console", include_str!("../../../overlays/serial-console.yaml")),
     ("no-kexec", include_str!("../../../overlays/no-kexec.yaml")),
     ("no-dashboard", include_str!("../../../overlays/no-dashboard.yaml")),
@@ -53,6 +56,35 @@ const OVERLAYS: [(&str, &str); 11] = [
     ("single-node", include_str!("../../../overlays/single-node.yaml")),
     ("registry-mirror", include_str!("../../../overlays/registry-mirror.yaml")),
     ("self-bootstrap", include_str!("../../../overlays/self-bootstrap.yaml")),
+    ("bananapi_m64", include_str!("../../../overlays/bananapi_m64.yaml")),
+    ("friendlyelec-cm3588-nas", include_str!("../../../overlays/friendlyelec-cm3588-nas.yaml")),
+    ("helios64", include_str!("../../../overlays/helios64.yaml")),
+    ("jetson_nano", include_str!("../../../overlays/jetson_nano.yaml")),
+    ("libretech_all_h3_cc_h5", include_str!("../../../overlays/libretech_all_h3_cc_h5.yaml")),
+    ("nanopi-r4s", include_str!("../../../overlays/nanopi-r4s.yaml")),
+    ("nanopi-r5s", include_str!("../../../overlays/nanopi-r5s.yaml")),
+    ("odroid-m1", include_str!("../../../overlays/odroid-m1.yaml")),
+    ("orangepi-5", include_str!("../../../overlays/orangepi-5.yaml")),
+    ("orangepi-5-max", include_str!("../../../overlays/orangepi-5-max.yaml")),
+    ("orangepi-5-plus", include_str!("../../../overlays/orangepi-5-plus.yaml")),
+    ("orangepi-r1-plus-lts", include_str!("../../../overlays/orangepi-r1-plus-lts.yaml")),
+    ("pine64", include_str!("../../../overlays/pine64.yaml")),
+    ("radxa-zero-3e", include_str!("../../../overlays/radxa-zero-3e.yaml")),
+    ("revpi_generic", include_str!("../../../overlays/revpi_generic.yaml")),
+    ("rock3b", include_str!("../../../overlays/rock3b.yaml")),
+    ("rock4cplus", include_str!("../../../overlays/rock4cplus.yaml")),
+    ("rock4se", include_str!("../../../overlays/rock4se.yaml")),
+    ("rock5a", include_str!("../../../overlays/rock5a.yaml")),
+    ("rock5b", include_str!("../../../overlays/rock5b.yaml")),
+    ("rock5b-plus", include_str!("../../../overlays/rock5b-plus.yaml")),
+    ("rock5t", include_str!("../../../overlays/rock5t.yaml")),
+    ("rock64", include_str!("../../../overlays/rock64.yaml")),
+    ("rockpi4", include_str!("../../../overlays/rockpi4.yaml")),
+    ("rockpi4c", include_str!("../../../overlays/rockpi4c.yaml")),
+    ("rockpro64", include_str!("../../../overlays/rockpro64.yaml")),
+    ("rpi_5", include_str!("../../../overlays/rpi_5.yaml")),
+    ("rpi_generic", include_str!("../../../overlays/rpi_generic.yaml")),
+    ("turingrk1", include_str!("../../../overlays/turingrk1.yaml")),
 ];
 
 /// The largest profile or overlay that is read; ours have about 1 KiB.
@@ -93,6 +125,7 @@ pub struct Overlay {
     pub values: BTreeMap<String, Declared>,
     patches: Vec<Patch>,
     manifests: Vec<Manifest>,
+    board: Option<board::Spec>,
 }
 
 /// Kernel arguments by architecture; a list that is not given is empty.
@@ -129,6 +162,8 @@ pub enum Output {
     Disk(Disk),
     /// Kernel, initramfs and command line, to be served over a network.
     Pxe(Pxe),
+    /// A small ISO that holds the machine config alone, beside media that boot without one.
+    Seed(Seed),
 }
 
 impl Output {
@@ -138,6 +173,7 @@ impl Output {
             Self::Iso(_) => "iso",
             Self::Disk(_) => "disk",
             Self::Pxe(_) => "pxe",
+            Self::Seed(_) => "seed",
         }
     }
 }
@@ -182,11 +218,29 @@ pub struct Disk {
 #[schemars(inline)]
 pub struct Pxe {}
 
+/// An ISO with a machine config and nothing to boot; there is nothing to choose.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct Seed {}
+
 /// The bytes of the META partition: Talos takes it for one only if it has exactly these.
 pub const META_BYTES: u64 = MIB;
 
-/// The least that a disk has besides its EFI partition: META and a MiB for each partition table.
-const LEAST_BESIDES_ESP: u64 = META_BYTES + 2 * MIB;
+/// What lies before a disk's first partition, unless a board needs more.
+pub const FRONT: Size = Size(MIB);
+
+/// The least that a disk has behind its EFI partition: META and a MiB for the partition table.
+const LEAST_BEHIND_ESP: u64 = META_BYTES + MIB;
+
+/// The bytes of a partition for the machine config, whose length says nothing of the config's: about
+/// the least of a FAT32, whose clusters are sectors at least.
+pub const fn config_volume_bytes(sector: SectorSize) -> u64 {
+    match sector {
+        SectorSize::B512 => 36 * MIB,
+        SectorSize::B4096 => 272 * MIB,
+    }
+}
 
 impl Disk {
     /// The size of the EFI partition with a version of Talos.
@@ -197,19 +251,34 @@ impl Disk {
         }
     }
 
-    /// The size of the disk with a version of Talos; `auto` is the least. Talos' own images have
-    /// 141 MiB more of nothing at their end, which every further node's checksum would have to pass
-    /// over again.
-    pub const fn disk_size(&self, talos: &Version) -> Size {
+    /// The size of the disk with a version of Talos; `besides` is as for [`Disk::least_size`], and
+    /// `auto` is the least. Talos' own images have 141 MiB more of nothing at their end, which every
+    /// further node's checksum would have to pass over again.
+    pub const fn disk_size(&self, talos: &Version, besides: Size) -> Size {
         match self.size {
-            Amount::Auto => Size(self.least_size(talos).bytes()),
+            Amount::Auto => self.least_size(talos, besides),
             Amount::Bytes(size) => size,
         }
     }
 
-    /// The least that the disk must have for its partitions with a version of Talos.
-    pub const fn least_size(&self, talos: &Version) -> Size {
-        Size(self.esp_size(talos).bytes().saturating_add(LEAST_BESIDES_ESP))
+    /// The least that the disk must have for its partitions with a version of Talos; `besides` is
+    /// what lies before the first of them, and the one for the machine config if there is one.
+    pub const fn least_size(&self, talos: &Version, besides: Size) -> Size {
+        let besides = besides.bytes().saturating_add(LEAST_BEHIND_ESP);
+        Size(self.esp_size(talos).bytes().saturating_add(besides))
+    }
+}
+
+impl Overlay {
+    /// The name of the image, in Sidero's catalogue of overlays, that holds the files of the board
+    /// that this overlay is for; nothing where it is for none.
+    pub fn artifacts(&self) -> Option<&str> {
+        self.board.as_ref().map(board::Spec::artifacts)
+    }
+
+    /// Where the first partition starts for the board that this overlay is for.
+    pub fn first_partition(&self) -> Option<Size> {
+        self.board.as_ref().map(board::Spec::first_partition)
     }
 }
 
@@ -221,6 +290,16 @@ impl Profile {
     /// The first mistake in it.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, Diagnostic> {
         let (profile, _): (Self, _) = read(file, bytes, "profile")?;
+        if let Output::Seed(_) = profile.output
+            && profile.platform.config_label().is_none()
+        {
+            let message = format!(
+                "on the platform `{}` Talos looks for no volume with a machine config",
+                profile.platform.name()
+            );
+            let help = "write `platform: metal` or `platform: nocloud`";
+            return Err(Diagnostic::error("profile-seed", message).at(start(file)).help(help));
+        }
         if let Output::Iso(Iso { firmware: Firmware::UefiAndBios, .. }) = profile.output
             && profile.arch.contains(&Arch::Arm64)
         {

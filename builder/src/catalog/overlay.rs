@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error};
 
 use super::template::{Shape, Template};
 use super::value::{self, FileVersion};
-use super::{KernelArgs, Overlay, expand, read};
+use super::{KernelArgs, Overlay, board, expand, read};
 use crate::report::{Diagnostic, Place};
 use crate::talos::{Arch, Role};
 use crate::yaml::{Node, Value};
@@ -188,6 +188,20 @@ pub(super) struct File {
     /// Kubernetes objects that every control plane gets as inline manifests.
     #[serde(default)]
     manifests: Vec<ManifestFile>,
+    /// The name that Sidero's catalogue of overlays has for the image with the files of a board:
+    /// `sbc-rockchip`. What follows is for boards alone.
+    artifacts: Option<board::ImageName>,
+    /// Where the first partition starts, in whole MiB. The entries of the partition table move back
+    /// by what that is more than 1 MiB, so that the board's firmware has room before them.
+    #[serde(default)]
+    first_partition: board::Front,
+    /// What is written to the disk itself.
+    #[serde(default)]
+    raw: Vec<board::RawFile>,
+    /// What the EFI partition has besides Talos' own files; a later one takes the place of an
+    /// earlier one of its name.
+    #[serde(default)]
+    esp: Vec<board::EspFile>,
 }
 
 /// A value that a site gives.
@@ -271,8 +285,10 @@ impl Overlay {
                 return Err(Diagnostic { place: at, ..error });
             }
         }
-        let File { about, arch, kernel_args, .. } = written;
-        Ok(Self { about, arch, kernel_args, values, patches, manifests })
+        let File { about, arch, kernel_args, artifacts, first_partition, raw, esp, .. } = written;
+        let written = board::Written { artifacts, first_partition, raw, esp };
+        let board = board::read(written, &arch, &root, &values)?;
+        Ok(Self { about, arch, kernel_args, values, patches, manifests, board })
     }
 }
 

@@ -87,6 +87,25 @@ impl Template {
         Ok(Self { documents, names })
     }
 
+    /// Takes a text as it stands: no YAML, and every placeholder in it stands for a text.
+    ///
+    /// # Errors
+    ///
+    /// Placeholders that are unknown or stand for no text.
+    pub(super) fn plain(
+        text: &Node,
+        shape: &dyn Fn(&str) -> Option<Shape>,
+    ) -> Result<Self, Diagnostic> {
+        let mut names = BTreeMap::new();
+        check(text, shape, &mut names)?;
+        if let Some(name) = names.keys().find(|name| shape(name) != Some(Shape::Text)) {
+            let message = format!("`{name}` is no text and cannot stand in one");
+            let error = Diagnostic::error("overlay-placeholder", message).at(text.place());
+            return Err(error.help("name a value of the kind `text` or `file`"));
+        }
+        Ok(Self { documents: vec![text.clone()], names })
+    }
+
     /// The documents, with their placeholders.
     pub(super) fn documents(&self) -> &[Node] {
         &self.documents

@@ -49,7 +49,7 @@ fn disks_have_talos_own_partitions_and_nothing_behind() {
     let Output::Disk(disk) = profile.output else { panic!("metal-disk makes a disk") };
     let sizes = |tag: &str| {
         let talos = Version::parse(tag).unwrap();
-        (disk.esp_size(&talos).bytes(), disk.disk_size(&talos).bytes())
+        (disk.esp_size(&talos).bytes(), disk.disk_size(&talos, FRONT).bytes())
     };
     // The EFI partitions are those of Talos v1.10's and v1.13's images of the systemd-boot layout.
     assert_eq!(sizes("v1.10.0"), (1101 * MIB, 1104 * MIB));
@@ -111,7 +111,7 @@ fn mistakes_in_a_profile_are_told() {
     this is no profile: platform: Talos knows none `metall`; use akamai, alibabacloud, aws, azure, cloudstack, container, digital-ocean, equinixMetal, exoscale, gcp, hcloud, metal, nocloud, opennebula, openstack, oracle, scaleway, upcloud, vmware, vultr --> mine.yaml:1:1
     this is no profile: kernel_args: the kernel argument `-slab_nomerge` would keep Talos from booting: it refuses to run without `slab_nomerge` and `pti=on`: drop the item --> mine.yaml:5:14
     this is no profile: kernel_args: a kernel argument holds white space: write one list item for each argument; the kernel ends one at white space --> mine.yaml:5:14
-    this is no profile: output: unknown variant `tape`, expected one of `iso`, `disk`, `pxe` --> mine.yaml:6:10
+    this is no profile: output: unknown variant `tape`, expected one of `iso`, `disk`, `pxe`, `seed` --> mine.yaml:6:10
     this is no profile: output.disk: 520 is no sector size; use 512 or 4096 --> mine.yaml:6:16
     this is no profile: output.disk: `MB` is no unit; use B, KiB, MiB or GiB --> mine.yaml:6:16
     this is no profile: output.disk: `600` is no whole number of MiB --> mine.yaml:6:16

@@ -83,6 +83,17 @@ impl Platform {
     pub fn is_metal(self) -> bool {
         self.0 == "metal"
     }
+
+    /// The name of the volume on which Talos looks for its machine config; nothing where it looks
+    /// for none (Talos `platform/metal/metal.go#readConfigFromISO`, which wants to be asked by
+    /// `talos.config=metal-iso`, and `platform/nocloud/metadata.go#configFromCD`).
+    pub fn config_label(self) -> Option<&'static str> {
+        match self.0 {
+            "metal" => Some("metal-iso"),
+            "nocloud" => Some("cidata"),
+            _ => None,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Platform {

@@ -29,7 +29,7 @@ pub mod patch;
 pub mod recover;
 mod scalar;
 pub mod schema;
-mod secret;
+pub mod secret;
 pub mod translate;
 pub mod tree;
 pub mod valid;

@@ -12,6 +12,7 @@
 //! Not here: reading tables, and tables of other than 128 entries.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use gpt::GptConfig;
 use gpt::disk::LogicalBlockSize;
@@ -23,10 +24,18 @@ use super::recorder::Recorder;
 use crate::blob::{Blob, Builder};
 use crate::units::{Lba, MIB, SectorSize, Size, align_up};
 
+/// Where a table's entries lie if nothing is in their way: behind MBR and header.
+pub const ENTRIES: Lba = Lba(2);
+
+/// The furthest that entries are moved back; it keeps sums within 64 bits.
+const MAX_ENTRIES: Lba = Lba(1 << 32);
+
 /// Entries of a table: with them it fills 16 KiB, the least that the specification allows.
-const ENTRIES: usize = 128;
+const COUNT: usize = 128;
 /// The bytes of a table's entries.
 const ENTRY_BYTES: u64 = 128 * 128;
+/// The bytes of a header that its checksum covers.
+const HEADER_BYTES: usize = 92;
 /// The bytes of the protective MBR that programs may use.
 const BOOT_CODE: usize = 440;
 
@@ -39,6 +48,9 @@ pub struct Table {
     pub sector: SectorSize,
     /// The disk's length in bytes, a multiple of the sector's.
     pub len: u64,
+    /// Where the entries lie: [`ENTRIES`], or further back where a board's firmware needs the room
+    /// before them, see [`entries_before`].
+    pub entries: Lba,
     /// The partitions, in the order of their numbers.
     pub partitions: Vec<Partition>,
     /// The program at the disk's start, for BIOS machines: 440 bytes at most, and none where empty.
@@ -91,8 +103,10 @@ impl Span {
 /// A table's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// The disk's first sectors: protective MBR, header, entries.
+    /// The disk's first sectors: protective MBR, header, and the entries where they follow.
     pub primary: Vec<u8>,
+    /// The entries where they lie further back, and at which byte.
+    pub moved: Option<(u64, Vec<u8>)>,
     /// The disk's last sectors: entries, header.
     pub backup: Vec<u8>,
 }
@@ -103,6 +117,17 @@ pub enum GptError {
     /// The disk is no whole number of sectors, or has no room for a table.
     #[error("a disk cannot have {0}: it is too short for a table, or no whole number of sectors")]
     Disk(Size),
+    /// The entries would lie where MBR and header do, or nowhere near.
+    #[error("a table's entries lie at sectors 2 to 2^32, not at {0}")]
+    Entries(u64),
+    /// What is written to the disk itself lies where something else does.
+    #[error("{len} at byte {at} of the disk lie in the way of a table, a partition or each other")]
+    Raw {
+        /// The byte of the disk at which it starts.
+        at: u64,
+        /// Its length.
+        len: Size,
+    },
     /// There are more partitions than entries.
     #[error("a table holds 128 partitions, not {0}")]
     Count(usize),
@@ -162,6 +187,19 @@ pub fn place(sector: SectorSize, first: u64, lens: &[u64]) -> Vec<Span> {
     lens.iter().map(&mut span).collect()
 }
 
+/// Where the entries lie on a disk whose first partition starts at the byte `first`, a whole MiB: as
+/// far behind MBR and header as the partition is behind the first MiB. Talos has it the other way
+/// about: it skips sectors before the entries, and the partition starts at the next MiB behind them.
+pub fn entries_before(sector: SectorSize, first: u64) -> Lba {
+    Lba(ENTRIES.0 + first.saturating_sub(MIB) / sector.bytes())
+}
+
+/// The bytes of a disk at which its entries lie.
+pub fn entry_bytes(sector: SectorSize, entries: Lba) -> Range<u64> {
+    let start = entries.offset(sector);
+    start..start + align_up(ENTRY_BYTES, sector.bytes())
+}
+
 /// The length in bytes, in whole MiB, of the shortest disk that holds partitions at these places.
 pub fn least_len(sector: SectorSize, spans: &[Span]) -> u64 {
     let end = spans.iter().map(|span| span.end.offset(sector)).max().unwrap_or(MIB);
@@ -188,35 +226,85 @@ pub fn write(table: &Table) -> Result<Written, GptError> {
 
     let backup_len = backup_bytes(table.sector);
     let read = |offset, len: u64| {
-        let mut bytes = vec![0; usize::try_from(len).expect("a table has a few KiB")];
+        let mut bytes = vec![0; index(len)];
         device.read_at(&mut bytes, offset);
         bytes
     };
     let primary = read(0, table.sector.bytes() + backup_len);
-    Ok(Written { primary, backup: read(table.len - backup_len, backup_len) })
+    let backup = read(table.len - backup_len, backup_len);
+    let written = Written { primary, moved: None, backup };
+    Ok(if table.entries == ENTRIES { written } else { moved(table, written) })
 }
 
-/// Writes a whole disk: the table, and contents in partitions given by their index.
+/// Moves the entries back, for which `gpt` has no call. The backup's stay before its header.
+fn moved(table: &Table, mut written: Written) -> Written {
+    let sector = table.sector.bytes();
+    let first_usable = first_usable(table).to_le_bytes();
+    let entries = written.primary.split_off(index(ENTRIES.offset(table.sector)));
+    let header = index(sector);
+    written.primary[header + 72..header + 80].copy_from_slice(&table.entries.0.to_le_bytes());
+    let backup_header = written.backup.len() - header;
+    for (bytes, at) in [(&mut written.primary, header), (&mut written.backup, backup_header)] {
+        let header = &mut bytes[at..at + HEADER_BYTES];
+        header[40..48].copy_from_slice(&first_usable);
+        header[16..20].fill(0);
+        let sum = crc32fast::hash(header).to_le_bytes();
+        header[16..20].copy_from_slice(&sum);
+    }
+    Written { moved: Some((table.entries.offset(table.sector), entries)), ..written }
+}
+
+/// A place in a table's bytes.
+fn index(at: u64) -> usize {
+    usize::try_from(at).expect("a table has a few KiB")
+}
+
+/// The first sector for partitions: the one behind the entries, and behind entries that were moved
+/// the next whole MiB, as Talos has it.
+fn first_usable(table: &Table) -> u64 {
+    let end = entry_bytes(table.sector, table.entries).end;
+    let end = if table.entries == ENTRIES { end } else { align_up(end, MIB) };
+    end / table.sector.bytes()
+}
+
+/// Writes a whole disk: the table, contents in partitions given by their index, and what is written
+/// to the disk itself, at its bytes.
 ///
 /// # Errors
 ///
-/// Where the partitions make no table, or a content does not fit.
-pub fn assemble(table: &Table, contents: &[(usize, Blob)]) -> Result<Blob, GptError> {
+/// Where the partitions make no table, a content does not fit, or something is in another's way.
+pub fn assemble(
+    table: &Table,
+    contents: &[(usize, Blob)],
+    raw: &[(u64, Blob)],
+) -> Result<Blob, GptError> {
     let written = write(table)?;
-    let mut placed = BTreeMap::new();
+    let front = Builder::default().bytes("gpt", written.primary).finish();
+    let mut placed = BTreeMap::from([(0, front)]);
+    if let Some((at, entries)) = written.moved {
+        placed.insert(at, Builder::default().bytes("gpt, entries", entries).finish());
+    }
+    let room = first_usable(table) * table.sector.bytes();
+    for (at, blob) in raw {
+        let error = || GptError::Raw { at: *at, len: Size(blob.len()) };
+        let end = at.checked_add(blob.len()).filter(|&end| end <= room).ok_or_else(error)?;
+        let is_free = placed.range(..end).next_back().is_none_or(|(at_2, b)| at_2 + b.len() <= *at);
+        if !is_free || placed.insert(*at, blob.clone()).is_some() {
+            return Err(error());
+        }
+    }
     for (index, content) in contents {
         let error = || GptError::Content { number: index + 1, len: Size(content.len()) };
         let span = table.partitions.get(*index).ok_or_else(error)?.span;
-        let is_first = placed.insert(span.start.offset(table.sector), content).is_none();
+        let is_first = placed.insert(span.start.offset(table.sector), content.clone()).is_none();
         if !is_first || content.len() > span.len(table.sector) {
             return Err(error());
         }
     }
     let backup_at = table.len - written.backup.len() as u64;
-    let disk = Builder::default().bytes("gpt", written.primary);
     let add = |disk: Builder, (at, content): (u64, &Blob)| disk.fill_to(at).blob(content);
-    let disk = placed.into_iter().fold(disk, add).fill_to(backup_at);
-    Ok(disk.bytes("gpt, backup", written.backup).finish())
+    let disk = placed.iter().map(|(at, blob)| (*at, blob)).fold(Builder::default(), add);
+    Ok(disk.fill_to(backup_at).bytes("gpt, backup", written.backup).finish())
 }
 
 /// The bytes of the entries and a header.
@@ -226,12 +314,14 @@ fn backup_bytes(sector: SectorSize) -> u64 {
 
 fn check(table: &Table) -> Result<(), GptError> {
     let sector = table.sector.bytes();
-    let (before, after) =
-        (1 + backup_bytes(table.sector) / sector, backup_bytes(table.sector) / sector);
+    if !(ENTRIES..=MAX_ENTRIES).contains(&table.entries) {
+        return Err(GptError::Entries(table.entries.0));
+    }
+    let (before, after) = (first_usable(table), backup_bytes(table.sector) / sector);
     let to = (table.len / sector).checked_sub(after).filter(|&to| to > before);
     let to = to.filter(|_| table.len.is_multiple_of(sector));
     let to = to.ok_or(GptError::Disk(Size(table.len)))?;
-    if table.partitions.len() > ENTRIES {
+    if table.partitions.len() > COUNT {
         return Err(GptError::Count(table.partitions.len()));
     }
     if table.boot_code.len() > BOOT_CODE {
@@ -312,7 +402,7 @@ mod tests {
         let spans: Vec<_> = partitions.iter().map(|partition| partition.span).collect();
         let len = least_len(sector, &spans);
         let (disk, partitions) = (Uuid::from_u128(99), partitions.to_vec());
-        Table { disk, sector, len, partitions, boot_code: Vec::new() }
+        Table { disk, sector, len, entries: ENTRIES, partitions, boot_code: Vec::new() }
     }
 
     fn placed(sector: SectorSize, lens: &[u64]) -> Table {
@@ -326,7 +416,7 @@ mod tests {
         let content = |len: usize| Blob::from_bytes("content", vec![7; len]);
         let disk = |sector| {
             let table = placed(sector, &[3 * MIB, 1]);
-            assemble(&table, &[(1, content(9)), (0, content(3 << 20))]).unwrap()
+            assemble(&table, &[(1, content(9)), (0, content(3 << 20))], &[]).unwrap()
         };
         insta::assert_snapshot!(format!("{:?}", disk(SectorSize::B512)), @r"
         0x0000000000      17408 bytes gpt
@@ -350,7 +440,7 @@ mod tests {
     #[test]
     fn a_header_of_4096_byte_sectors_tells_the_right_places() {
         let table = placed(SectorSize::B4096, &[MIB]);
-        let Written { primary, backup } = write(&table).unwrap();
+        let Written { primary, backup, .. } = write(&table).unwrap();
         let sectors = table.len / 4096;
         let (header, entries) = (&primary[4096..4188], &primary[8192..]);
         let (header_2, entries_2) = (&backup[16384..16476], &backup[..16384]);
@@ -416,10 +506,76 @@ mod tests {
         let table = placed(SectorSize::B512, &[MIB, MIB]);
         let content = |len: u64| Builder::default().zeros("content", len).finish();
         let error =
-            |contents: &[(usize, Blob)]| assemble(&table, contents).unwrap_err().to_string();
+            |contents: &[(usize, Blob)]| assemble(&table, contents, &[]).unwrap_err().to_string();
         insta::assert_snapshot!(error(&[(0, content(MIB + 1))]), @"content of 1048577B is no content for partition 1");
         insta::assert_snapshot!(error(&[(2, content(1))]), @"content of 1B is no content for partition 3");
         insta::assert_snapshot!(error(&[(1, content(1)), (1, content(1))]), @"content of 1B is no content for partition 2");
+    }
+
+    /// Rockchip's disks: Talos skips 20480 sectors.
+    fn rockchip() -> Table {
+        let entries = entries_before(SectorSize::B512, 11 * MIB);
+        let spans = place(SectorSize::B512, 11 * MIB, &[MIB]);
+        let table = table(SectorSize::B512, &[partition(1, spans[0].start.0, spans[0].end.0)]);
+        Table { entries, ..table }
+    }
+
+    #[test]
+    fn moved_entries_lie_where_talos_has_them() {
+        let table = rockchip();
+        assert_eq!(table.entries, Lba(20_482));
+        assert_eq!(entries_before(SectorSize::B512, 2 * MIB), Lba(2050));
+        assert_eq!(entries_before(SectorSize::B512, MIB), ENTRIES);
+        let plain = write(&Table { entries: ENTRIES, ..table.clone() }).unwrap();
+        let Written { primary, moved, backup } = write(&table).unwrap();
+        let (at, entries) = moved.unwrap();
+        assert_eq!((at, entries.as_slice()), (20_482 * 512, &plain.primary[1024..]));
+        let last = table.len / 512 - 1;
+        let header = |bytes: &[u8]| {
+            let unsigned = [&bytes[..16], &[0; 4], &bytes[20..92]].concat();
+            assert_eq!(bytes[16..20], crc32fast::hash(&unsigned).to_le_bytes());
+            [24, 32, 40, 48, 72].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()))
+        };
+        assert_eq!(primary.len(), 1024);
+        assert_eq!(header(&primary[512..]), [1, last, 22_528, last - 33, 20_482]);
+        let second = &backup[backup.len() - 512..];
+        assert_eq!(header(second), [last, 1, 22_528, last - 33, last - 32]);
+        assert_eq!(backup[..16384], entries);
+    }
+
+    #[test]
+    fn what_is_written_to_the_disk_itself_is_in_nobodys_way() {
+        let table = rockchip();
+        let content = |len: u64| Builder::default().zeros("content", len).finish();
+        let disk = |raw: &[(u64, u64)]| {
+            let raw: Vec<_> = raw.iter().map(|&(at, len)| (at, content(len))).collect();
+            assemble(&table, &[(0, content(9))], &raw).map_err(|error| error.to_string())
+        };
+        let entries = 20_482 * 512;
+        let blob = disk(&[(entries + 16_384, 7), (32_768, entries - 32_768)]).unwrap();
+        insta::assert_snapshot!(format!("{blob:?}"), @r"
+        0x0000000000       1024 bytes gpt
+        0x0000000400      31744 zeros gap
+        0x0000008000   10454016 zeros content
+        0x0000a00400      16384 bytes gpt, entries
+        0x0000a04400          7 zeros content
+        0x0000a04407    1031161 zeros gap
+        0x0000b00000          9 zeros content
+        0x0000b00009    2080247 zeros gap
+        0x0000cfbe00      16896 bytes gpt, backup
+        ");
+        let error = |raw: &[(u64, u64)]| disk(raw).unwrap_err();
+        insta::assert_snapshot!(error(&[(32_768, entries - 32_767)]), @"10454017B at byte 32768 of the disk lie in the way of a table, a partition or each other");
+        insta::assert_snapshot!(error(&[(1023, 1)]), @"1B at byte 1023 of the disk lie in the way of a table, a partition or each other");
+        insta::assert_snapshot!(error(&[(entries + 16_383, 1)]), @"1B at byte 10503167 of the disk lie in the way of a table, a partition or each other");
+        insta::assert_snapshot!(error(&[(11 * MIB - 1, 2)]), @"2B at byte 11534335 of the disk lie in the way of a table, a partition or each other");
+        insta::assert_snapshot!(error(&[(8192, 2), (8193, 2)]), @"2B at byte 8193 of the disk lie in the way of a table, a partition or each other");
+        insta::assert_snapshot!(error(&[(8192, 2), (8191, 2)]), @"2B at byte 8191 of the disk lie in the way of a table, a partition or each other");
+        insta::assert_snapshot!(error(&[(u64::MAX, 2)]), @"2B at byte 18446744073709551615 of the disk lie in the way of a table, a partition or each other");
+        for entries in [1, 1 << 33] {
+            let table = Table { entries: Lba(entries), ..rockchip() };
+            assert!(matches!(write(&table), Err(GptError::Entries(_))));
+        }
     }
 
     #[test]

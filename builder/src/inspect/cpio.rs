@@ -199,31 +199,41 @@ fn next_byte(unpacker: &mut Unpacker<'_>) -> Result<Option<u8>, Damage> {
 
 fn packed_item(unpacker: &mut Unpacker<'_>, kept: &mut u64) -> Result<Item, Damage> {
     let at = unpacker.offset();
-    let cut = || {
-        let wrong = "the frame or stream ends inside of the entry";
-        Damage::new("cpio header", at, wrong)
-    };
-    let mut header = [0; HEADER];
-    unpacker.read_exact(&mut header)?.ok_or_else(cut)?;
-    let header = parse(&header, at)?;
-    let len = usize::try_from(header.name_len).expect("a name has 4096 bytes at most");
-    let mut name = vec![0; len];
-    unpacker.read_exact(&mut name)?.ok_or_else(cut)?;
-    let (body, body_len) = (header.entry.body, header.entry.len);
-    let Some(entry) = header.finish(&name, at)? else {
+    let (entry, [body, body_len]) = packed_entry(unpacker)?;
+    let Some(entry) = entry else {
         // A trailer at the very end may lack its padding.
         let padded = unpacker.skip(align_up(body + body_len, 4) - unpacker.offset())?;
-        return if body_len > 0 && padded.is_none() { Err(cut()) } else { Ok(Item::Trailer) };
+        return if body_len > 0 && padded.is_none() { Err(cut(at)) } else { Ok(Item::Trailer) };
     };
-    unpacker.skip(body - unpacker.offset())?.ok_or_else(cut)?;
+    unpacker.skip(body - unpacker.offset())?.ok_or_else(|| cut(at))?;
     let keep = keep(&entry, KEPT_LIMIT - *kept);
     *kept += if keep > HEAD { keep } else { 0 };
     let mut bytes = vec![0; usize::try_from(keep).expect("it is 1 MiB at most")];
-    unpacker.read_exact(&mut bytes)?.ok_or_else(cut)?;
-    unpacker.skip(entry.len - keep)?.ok_or_else(cut)?;
+    unpacker.read_exact(&mut bytes)?.ok_or_else(|| cut(at))?;
+    unpacker.skip(entry.len - keep)?.ok_or_else(|| cut(at))?;
     // The last entry's padding may be missing.
     unpacker.skip(align_up(entry.body + entry.len, 4) - unpacker.offset())?;
     Ok(Item::Entry(entry, bytes.into()))
+}
+
+/// The header and name of an entry, or nothing for a trailer; where its contents start, and their
+/// length. The contents come next.
+pub(super) fn packed_entry(
+    unpacker: &mut Unpacker<'_>,
+) -> Result<(Option<Entry>, [u64; 2]), Damage> {
+    let at = unpacker.offset();
+    let mut header = [0; HEADER];
+    unpacker.read_exact(&mut header)?.ok_or_else(|| cut(at))?;
+    let header = parse(&header, at)?;
+    let len = usize::try_from(header.name_len).expect("a name has 4096 bytes at most");
+    let mut name = vec![0; len];
+    unpacker.read_exact(&mut name)?.ok_or_else(|| cut(at))?;
+    let content = [header.entry.body, header.entry.len];
+    Ok((header.finish(&name, at)?, content))
+}
+
+fn cut(at: u64) -> Damage {
+    Damage::new("cpio header", at, "the frame or stream ends inside of the entry")
 }
 
 /// How many of an entry's bytes are kept, where there is room for `room` more.

@@ -22,6 +22,8 @@ use crate::talos::Arch;
 const UKIS: &str = "EFI/Linux";
 /// The folder whose addons every stub takes.
 const GLOBAL_ADDONS: &str = "loader/addons";
+/// The section that GRUB's image for UEFI has its modules in (`util/mkimage.c`).
+const GRUB_MODULES: &str = "mods";
 /// The first systemd-stub that takes an addon's command line, and the first that takes its initrd.
 const STUB_CMDLINE: u32 = 254;
 const STUB_INITRD: u32 = 257;
@@ -60,6 +62,26 @@ pub(super) fn read(fat: &Fat, start: u64, memo: &mut Memo) -> Result<Esp, Damage
         boots.extend(found.map_err(|e| e.within(format!("`{UKIS}/{}`", file.name)))?);
     }
     Ok(Esp { boots, notes: reader.notes })
+}
+
+/// Whether GRUB starts from a volume, by the menu of the medium around it: the boot loader is an image
+/// with GRUB's modules, and there are no UKIs.
+///
+/// # Errors
+///
+/// [`Damage`] where the volume or a boot loader cannot be read.
+pub(super) fn is_grub(fat: &Fat) -> Result<bool, Damage> {
+    if fat.find(UKIS)?.is_some() {
+        return Ok(false);
+    }
+    for path in Arch::ALL.map(loader_name) {
+        let Some(file) = fat.find(path)?.filter(|f| !f.is_dir()) else { continue };
+        let program = fat.content(&file).and_then(|blob| Pe::read(&blob));
+        if program.map_err(|e| e.within(format!("`{path}`")))?.section(GRUB_MODULES).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The name of the boot loader that firmware starts from a medium without an entry of its own.

@@ -24,7 +24,7 @@ const FAT12_BELOW: u64 = 4085;
 /// The clusters below which a volume is a FAT16.
 const FAT16_BELOW: u64 = 65_525;
 /// The bytes of the table that are read at a time.
-const WINDOW: u64 = 4096;
+const WINDOW: u64 = 64 << 10;
 
 /// The type of a volume: the bits of a table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,8 +361,9 @@ impl Fat {
     fn chain(&self, first: u32, most: u64) -> Result<Vec<Range<u64>>, Damage> {
         let mut runs: Vec<Range<u64>> = Vec::new();
         let mut table = Window { start: u64::MAX, bytes: Vec::new() };
-        let mut cluster = u64::from(first);
-        for _ in 0..most {
+        let (mut cluster, mut left) = (u64::from(first), most);
+        while left > 0 {
+            left -= 1;
             if !(2..self.clusters + 2).contains(&cluster) {
                 let wrong = format!("a chain goes to cluster {cluster}");
                 return Err(Damage::new("fat", self.table.start, wrong)
@@ -375,11 +376,38 @@ impl Fat {
                 None => runs.push(start..end),
             }
             match self.next(cluster, &mut table)? {
+                Some(next) if next == cluster + 1 => {
+                    // The last run goes on over all that lead to the one behind them.
+                    let count = self.straight(next, &table).min(left);
+                    if let Some(run) = runs.last_mut() {
+                        run.end += count * self.cluster_len;
+                    }
+                    left -= count;
+                    cluster = next + count;
+                }
                 Some(next) => cluster = next,
                 None => return Ok(runs),
             }
         }
         Err(Damage::new("fat", self.table.start, "a chain of clusters does not end where it must"))
+    }
+
+    /// How many clusters from this one on lead to the one behind them, as far as the table is at
+    /// hand. None of a volume that is no FAT32: those are small.
+    fn straight(&self, cluster: u64, table: &Window) -> u64 {
+        let at = self.table.start + self.width.offset(cluster);
+        let from = at.checked_sub(table.start).and_then(|from| usize::try_from(from).ok());
+        let bytes = from.and_then(|from| table.bytes.get(from..)).unwrap_or_default();
+        let mut next = cluster;
+        let (entries, _) = bytes.as_chunks::<4>();
+        let leads_on = |entry: &&[u8; 4]| {
+            next += 1;
+            u64::from(u32::from_le_bytes(**entry) & 0x0fff_ffff) == next
+        };
+        match self.width {
+            Width::Fat32 => entries.iter().take_while(leads_on).count() as u64,
+            Width::Fat12 | Width::Fat16 => 0,
+        }
     }
 
     /// The cluster after this one, or nothing at the end.
@@ -414,7 +442,7 @@ impl Window {
             self.bytes = field::bytes(&fat.volume, "fat", at..last, WINDOW)?;
             self.start = at;
         }
-        let from = usize::try_from(at - self.start).expect("the window is 4096 bytes");
+        let from = usize::try_from(at - self.start).expect("the window is 64 KiB");
         let bytes = self.bytes.get(from..from + N).and_then(|b| b.try_into().ok());
         bytes.ok_or_else(|| Damage::new("fat", at, "an entry lies past the table"))
     }

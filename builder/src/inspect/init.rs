@@ -28,7 +28,7 @@ const ROOT: &str = "rootfs.sqsh";
 /// Where Talos looks for an embedded machine config.
 const CONFIG: &str = "usr/local/etc/talos/config.yaml";
 /// The name of the extension that holds it: its version is the config's digest.
-const CONFIG_EXTENSION: &str = "embedded-config";
+pub const CONFIG_EXTENSION: &str = "embedded-config";
 /// The longest list that is read.
 const LIST_LIMIT: u64 = MIB;
 /// The longest machine config that is read.
@@ -130,6 +130,27 @@ pub fn start(tree: &Tree, memo: &mut Memo) -> Result<System, Damage> {
     Ok(system)
 }
 
+/// The machine config in the topmost of the layers whose images are at hand: `tree` may be a part of
+/// an initrd that other parts come before.
+///
+/// # Errors
+///
+/// [`Damage`] where the list of layers or an image is damaged, or the config is not the one that its
+/// layer declares.
+pub fn config(tree: &Tree, memo: &mut Memo) -> Result<Option<Found>, Damage> {
+    for layer in layers(tree, memo)?.iter().rev() {
+        let Some(file) = tree.get(&layer.image).filter(|file| file.is_regular()) else { continue };
+        if file.is_packed() && file.len > LAYER_LIMIT {
+            continue;
+        }
+        let found = find(tree, layer, file, memo);
+        if let Some(found) = found.map_err(|e| e.within(format!("layer `{}`", layer.image)))? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
 /// The file `extensions.yaml`, as far as the first program reads it.
 #[derive(Deserialize)]
 struct List {
@@ -148,7 +169,12 @@ struct Metadata {
     version: Option<String>,
 }
 
-fn layers(tree: &Tree, memo: &mut Memo) -> Result<Vec<Layer>, Damage> {
+/// The layers that the first program would lay over the base system, the lowest first.
+///
+/// # Errors
+///
+/// [`Damage`] where their list is malformed.
+pub fn layers(tree: &Tree, memo: &mut Memo) -> Result<Vec<Layer>, Damage> {
     let Some(file) = tree.get(LIST) else { return Ok(Vec::new()) };
     let damage = |wrong: String| Damage::new(LIST, 0, wrong);
     if !file.is_regular() || file.len > LIST_LIMIT {
@@ -163,9 +189,12 @@ fn layers(tree: &Tree, memo: &mut Memo) -> Result<Vec<Layer>, Damage> {
     Ok(layers)
 }
 
-/// The layers of the first document, as Go's decoder takes them: no document at all is an error.
-/// The error's text may quote the file; it holds nothing secret.
-fn parse(bytes: &[u8]) -> Result<Vec<Layer>, String> {
+/// The layers of the first document of an `extensions.yaml`, as Go's decoder takes them.
+///
+/// # Errors
+///
+/// What is wrong; no document at all is. The text may quote the file, which holds nothing secret.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Layer>, String> {
     let is_blank = |line: &[u8]| matches!(line.trim_ascii_start(), [] | [b'#', ..]);
     let document = serde_yaml::Deserializer::from_slice(bytes).next();
     let Some(document) = document.filter(|_| !bytes.split(|&b| b == b'\n').all(is_blank)) else {

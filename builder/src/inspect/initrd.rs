@@ -8,12 +8,14 @@
 //! Not here: what the files mean (`init`).
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::cpio::{self, Entry, Item};
 use super::damage::Damage;
 use super::field;
 use super::memo::Memo;
+use super::skim;
 use super::unpack::{Packing, Unpacker};
 use crate::blob::{Blob, Source};
 
@@ -96,6 +98,30 @@ impl File {
 /// [`Damage`] where the kernel would stop with "Initramfs unpacking failed", or leave a file out
 /// without a word: its directory is not there.
 pub fn unpack(initrd: &Blob, memo: &mut Memo) -> Result<Tree, Damage> {
+    read(initrd, Depth::Whole, memo)
+}
+
+/// As [`unpack`], but where a compressed segment is Talos' own base, its contents are taken for
+/// known: it is not decoded. Names and small files are those that [`unpack`] gives; `init` and
+/// `rootfs.sqsh` have no contents.
+///
+/// # Errors
+///
+/// As [`unpack`], as far as that was read.
+pub fn skim(initrd: &Blob, memo: &mut Memo) -> Result<Tree, Damage> {
+    read(initrd, Depth::Names, memo)
+}
+
+/// How far compressed segments are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// To their ends.
+    Whole,
+    /// Those that may hold what nobody knows to their ends; Talos' base not.
+    Names,
+}
+
+fn read(initrd: &Blob, depth: Depth, memo: &mut Memo) -> Result<Tree, Damage> {
     let root = File {
         mode: DIRECTORY | 0o755,
         uid: 0,
@@ -116,7 +142,7 @@ pub fn unpack(initrd: &Blob, memo: &mut Memo) -> Result<Tree, Damage> {
         {
             tree.add_plain(initrd, at)?
         } else {
-            tree.add_packed(initrd, at, memo)?
+            tree.add_packed(initrd, at, depth, memo)?
         };
         at = skip_zeros(initrd, at)?;
     }
@@ -160,6 +186,48 @@ impl Tree {
         let mut bytes = vec![0; len];
         unpacker.read_exact(&mut bytes)?.ok_or_else(cut)?;
         Ok(Blob::from_bytes("file of an initrd", bytes))
+    }
+
+    /// Writes a file's contents to `out`, decoded piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage`] where they are longer than `limit`, cannot be read, or `out` takes no more.
+    pub fn copy(
+        &self,
+        file: &File,
+        limit: u64,
+        out: &mut dyn Write,
+        memo: &mut Memo,
+    ) -> Result<(), Damage> {
+        let failed = |error: io::Error| Damage::read("copy of a file of the initrd", 0, error);
+        let Body::Packed { segment, offset, .. } = &file.body else {
+            let blob = self.content(file, limit, memo)?;
+            io::copy(&mut blob.reader(), out).map_err(failed)?;
+            return Ok(());
+        };
+        let segment = &self.segments[*segment];
+        let damage = |wrong: String| Damage::new("initrd segment", segment.start, wrong);
+        if file.len > limit {
+            let wrong = format!("a compressed file of it is {} bytes long", file.len);
+            return Err(damage(wrong).should(format!("at most {limit}")));
+        }
+        let cut = || damage("it ends inside of a file".into());
+        let packing = segment.packing.expect("only a compressed segment holds packed files");
+        let mut unpacker = Unpacker::new(&segment.bytes, 0, packing, &mut memo.allowance)?;
+        unpacker.skip(*offset)?.ok_or_else(cut)?;
+        let mut left = file.len;
+        while left > 0 {
+            let bytes = unpacker.peek()?;
+            let len = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            if len == 0 {
+                return Err(cut());
+            }
+            out.write_all(&bytes[..len]).map_err(failed)?;
+            unpacker.consume(len);
+            left -= len as u64;
+        }
+        Ok(())
     }
 
     /// The first bytes of a file, as far as they are at hand without decoding: 96 at least of a
@@ -210,12 +278,23 @@ impl Tree {
     }
 
     /// Adds the entries of a compressed segment; gives its end.
-    fn add_packed(&mut self, initrd: &Blob, at: u64, memo: &mut Memo) -> Result<u64, Damage> {
+    fn add_packed(
+        &mut self,
+        initrd: &Blob,
+        at: u64,
+        depth: Depth,
+        memo: &mut Memo,
+    ) -> Result<u64, Damage> {
         let packing = Packing::detect(initrd, at)?;
         if self.segments.len() >= SEGMENTS_LIMIT {
             return Err(Damage::new("initrd segment", at, "it is one of more than 1024"));
         }
-        let facts = match memo.get(initrd, at) {
+        let known = memo.get(initrd, at);
+        let base = match (&known, depth) {
+            (None, Depth::Names) => skim::base(initrd, at, packing)?.map(Arc::new),
+            _ => None,
+        };
+        let facts = match known.or(base) {
             Some(facts) => facts,
             None => {
                 let mut unpacker = Unpacker::new(initrd, at, packing, &mut memo.allowance)?;

@@ -24,10 +24,12 @@ use super::iso::{self, BLOCK, Iso, Platform};
 use super::memo::Memo;
 use super::meta;
 use super::partitions::{self, Partition, Scheme, Table};
-use super::pe;
+use super::pe::{self, Pe};
 use super::uki::{self, Uki};
+use super::volume;
 use super::{Boot, Door, Firmware, Kind, Medium, Region};
 use crate::blob::Blob;
+use crate::talos::Arch;
 use crate::units::SectorSize;
 
 /// The longest `grub.cfg` that is read.
@@ -67,6 +69,7 @@ fn medium(kind: Kind) -> Medium {
         doors: BTreeSet::new(),
         boots: Vec::new(),
         meta: None,
+        volumes: Vec::new(),
         regions: Vec::new(),
         notes: Vec::new(),
     }
@@ -115,7 +118,7 @@ fn read_uki(blob: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
     let image = Uki::read(blob)?;
     let firmware = Firmware::Uefi { esp: 0, uki: String::new(), addons: Vec::new() };
     let (boots, notes) = esp::boots(&image, &[], &firmware, memo)?;
-    let sections = pe::Pe::read(blob)?.sections;
+    let sections = Pe::read(blob)?.sections;
     let place = |s: &pe::Section| {
         let start = u64::from(s.offset);
         region(start..(start + s.data.len()).min(blob.len()), s.name.clone())
@@ -132,6 +135,12 @@ fn read_disk(disk: &Blob, table: &Table, memo: &mut Memo) -> Result<Medium, Dama
     for partition in table.esps() {
         read_esp(disk, partition.range.clone(), table.sector(), &mut out, memo)?;
         out.doors.insert(Door::UefiDisk);
+    }
+    let (volumes, notes) = volume::of_disk(disk, table)?;
+    out.volumes = volumes;
+    out.notes.extend(notes);
+    if out.is_seed() {
+        return Ok(out);
     }
     if out.boots.is_empty() {
         return Err(Damage::new("partition table", 0, "there is no EFI system partition"));
@@ -237,10 +246,23 @@ fn read_iso(blob: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
     }
     let esps = esp_ranges(blob, &iso, table.as_ref(), &mut out);
     check_count("boot catalog", "EFI system partitions", esps.len())?;
+    let mut by_grub = false;
     for range in esps {
-        read_esp(blob, range, SectorSize::B512, &mut out, memo)?;
+        if is_grub(&blob.slice(range.clone()))? {
+            by_grub = true;
+        } else {
+            read_esp(blob, range, SectorSize::B512, &mut out, memo)?;
+        }
     }
-    read_bios(blob, &iso, &mut out, memo)?;
+    out.volumes.extend(volume::of_iso(&iso)?);
+    if iso.boots.is_empty() && out.is_seed() {
+        return Ok(out);
+    }
+    let menu = iso.find(MENU)?.filter(|f| !f.is_dir);
+    let by_bios = read_bios(blob, &iso, menu.is_some(), &mut out)?;
+    if let Some(menu) = menu.filter(|_| by_grub || by_bios) {
+        read_menu(&iso, &menu, &mut out, memo)?;
+    }
     for (door, what) in [
         (Door::UefiCd, "no UEFI starts it from a CD drive: the boot catalog has no EFI entry"),
         (Door::UefiDisk, "no UEFI starts it from a stick: there is no EFI system partition"),
@@ -256,6 +278,12 @@ fn read_iso(blob: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
         out.notes.push("there is no second volume descriptor in block 32".into());
     }
     Ok(out)
+}
+
+/// Whether an EFI system partition is GRUB's, which takes the ISO's menu.
+fn is_grub(volume: &Blob) -> Result<bool, Damage> {
+    let within = |e: Damage| e.within("efi partition");
+    esp::is_grub(&Fat::read(volume).map_err(within)?).map_err(within)
 }
 
 /// The EFI system partitions that UEFI finds, by the boot catalog and by the partition table.
@@ -293,19 +321,22 @@ fn iso_regions(blob: &Blob, iso: &Iso, table: Option<&Table>) -> Result<Vec<Regi
     Ok(regions)
 }
 
-/// Follows a BIOS through GRUB, where the ISO has a menu for it.
-fn read_bios(blob: &Blob, iso: &Iso, out: &mut Medium, memo: &mut Memo) -> Result<(), Damage> {
+/// Whether a BIOS starts GRUB, which then takes the ISO's menu.
+fn read_bios(blob: &Blob, iso: &Iso, has_menu: bool, out: &mut Medium) -> Result<bool, Damage> {
     let x86 = |e: &&iso::BootEntry| e.platform == Platform::X86 && e.bootable && e.no_emulation;
     let entry = iso.boots.iter().find(x86);
-    let Some(menu) = iso.find(MENU)?.filter(|f| !f.is_dir) else {
-        if entry.is_some() {
+    let entry = match (entry, has_menu) {
+        (Some(entry), true) => entry,
+        (Some(_), false) => {
             out.notes.push(format!("a BIOS starts it, but not by GRUB: there is no `{MENU}`"));
+            return Ok(false);
         }
-        return Ok(());
-    };
-    let Some(entry) = entry else {
-        out.notes.push(format!("no BIOS starts it: there is a `{MENU}`, but no boot entry for it"));
-        return Ok(());
+        (None, true) => {
+            let note = format!("no BIOS starts it: there is a `{MENU}`, but no boot entry for it");
+            out.notes.push(note);
+            return Ok(false);
+        }
+        (None, false) => return Ok(false),
     };
     check_eltorito(blob, entry.block)?;
     out.doors.insert(Door::BiosCd);
@@ -314,20 +345,25 @@ fn read_bios(blob: &Blob, iso: &Iso, out: &mut Medium, memo: &mut Memo) -> Resul
     } else {
         out.notes.push("no BIOS starts it from a stick: the MBR has no boot code".into());
     }
-    let text = field::bytes(&iso.content(&menu), "grub.cfg", 0..menu.len(), MENU_LIMIT)?;
+    Ok(true)
+}
+
+/// Follows GRUB through the ISO's menu.
+fn read_menu(iso: &Iso, menu: &iso::File, out: &mut Medium, memo: &mut Memo) -> Result<(), Damage> {
+    let text = field::bytes(&iso.content(menu), "grub.cfg", 0..menu.len(), MENU_LIMIT)?;
     let text = String::from_utf8(text)
         .map_err(|_| Damage::new("grub.cfg", 0, "it is no UTF-8").within(format!("`{MENU}`")))?;
     let entries = grub::read(&text).map_err(|e| e.within(format!("`{MENU}`")))?;
     check_count("grub.cfg", "menu entries", entries.len())?;
     for entry in entries {
         let within = format!("menu entry `{}`", entry.title);
-        let boot = bios_boot(iso, entry, &mut out.notes, memo).map_err(|e| e.within(within))?;
+        let boot = grub_boot(iso, entry, &mut out.notes, memo).map_err(|e| e.within(within))?;
         out.boots.push(boot);
     }
     Ok(())
 }
 
-fn bios_boot(
+fn grub_boot(
     iso: &Iso,
     entry: grub::MenuEntry,
     notes: &mut Vec<String>,
@@ -356,10 +392,15 @@ fn bios_boot(
     })
 }
 
-/// The release that an x86 kernel says, after the check that GRUB makes: its boot protocol.
+/// The release that an x86 kernel says, after the check that GRUB makes: its boot protocol. A kernel
+/// for arm64 says none.
 fn kernel_release(kernel: &Blob) -> Result<Option<String>, Damage> {
     let header: [u8; 0x22] = field::load(kernel, "linux header", 0x1f0)?;
     if header[0x0e..0x10] != *b"\x55\xaa" || header[0x12..0x16] != *b"HdrS" {
+        let is_arm64 = |pe: Pe| pe.arch() == Some(Arch::Arm64);
+        if pe::is_pe(kernel) && Pe::read(kernel).is_ok_and(is_arm64) {
+            return Ok(None);
+        }
         return Err(Damage::new("linux header", 0x1f0, "it is no kernel that GRUB can start"));
     }
     let offset = u64::from(u16::from_le_bytes([header[0x1e], header[0x1f]]));

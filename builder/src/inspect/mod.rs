@@ -12,9 +12,12 @@
 //! Not here: writing, signatures, BOOT partitions on XFS (the BIOS half of a raw disk).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::blob::Blob;
+use crate::digest::Digest;
 use crate::units::SectorSize;
 
 pub mod damage;
@@ -29,9 +32,11 @@ pub mod meta;
 pub mod unpack;
 mod cpio;
 pub mod memo;
+mod skim;
 pub mod initrd;
 pub mod squashfs;
 pub mod init;
+pub mod volume;
 mod esp;
 mod media;
 
@@ -39,6 +44,7 @@ use damage::Damage;
 use init::{Found, Layer};
 use memo::Memo;
 use meta::Meta;
+use volume::{Given, Seeker, Volume};
 
 /// What a medium offers.
 #[derive(Clone, Debug)]
@@ -53,10 +59,57 @@ pub struct Medium {
     pub boots: Vec<Boot>,
     /// A disk's META.
     pub meta: Option<Meta>,
+    /// Volumes on which Talos may look for its machine config, in the order in which it looks.
+    pub volumes: Vec<Volume>,
     /// What lies where, by its start. Regions may hold one another.
     pub regions: Vec<Region>,
     /// What is odd but stops no boot.
     pub notes: Vec<String>,
+}
+
+/// Where a boot finds its machine config.
+#[derive(Clone, Copy, Debug)]
+pub enum Config<'a> {
+    /// In a layer of its initramfs.
+    Embedded(&'a Found),
+    /// On a volume of the medium.
+    Volume(&'a Volume, &'a Given),
+}
+
+impl Config<'_> {
+    /// The config's digest.
+    pub const fn digest(&self) -> Digest {
+        match self {
+            Self::Embedded(found) => found.digest,
+            Self::Volume(_, given) => given.digest,
+        }
+    }
+
+    /// The config's bytes.
+    pub const fn bytes(&self) -> &Arc<[u8]> {
+        match self {
+            Self::Embedded(found) => &found.bytes,
+            Self::Volume(_, given) => &given.bytes,
+        }
+    }
+}
+
+impl Medium {
+    /// The machine config that Talos finds first in a boot: one in its initramfs, or else one on the
+    /// first volume of the medium that its command line makes it look for.
+    pub fn config_of<'a>(&'a self, boot: &'a Boot) -> Option<Config<'a>> {
+        if let Some(found) = &boot.found {
+            return Some(Config::Embedded(found));
+        }
+        let seeker = Seeker::of_line(&boot.cmdline)?;
+        let volume = self.volumes.iter().find(|volume| volume.seeker == seeker)?;
+        Some(Config::Volume(volume, volume.config.as_ref()?))
+    }
+
+    /// Whether it is a seed: a config for a machine that boots from another medium.
+    pub fn is_seed(&self) -> bool {
+        self.boots.is_empty() && self.volumes.iter().any(|volume| volume.config.is_some())
+    }
 }
 
 /// The kind of a medium.
@@ -75,6 +128,17 @@ pub enum Kind {
     Initrd,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Iso => f.write_str("ISO"),
+            Self::Disk { sector } => write!(f, "raw disk, {}-byte sectors", sector.bytes()),
+            Self::Uki => f.write_str("unified kernel image"),
+            Self::Initrd => f.write_str("initramfs"),
+        }
+    }
+}
+
 /// A way by which firmware can start a medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Door {
@@ -86,6 +150,18 @@ pub enum Door {
     BiosCd,
     /// A BIOS, from a disk or a stick.
     BiosDisk,
+}
+
+impl Door {
+    /// A name for people and machines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UefiCd => "UEFI as CD",
+            Self::UefiDisk => "UEFI as disk or USB stick",
+            Self::BiosCd => "BIOS as CD",
+            Self::BiosDisk => "BIOS as disk or USB stick",
+        }
+    }
 }
 
 /// A range of a medium.
@@ -130,7 +206,7 @@ pub enum Firmware {
         /// The paths of the addons that are taken.
         addons: Vec<String>,
     },
-    /// By a BIOS and GRUB.
+    /// By GRUB, which a BIOS starts, or UEFI where its EFI system partition is GRUB's.
     Bios {
         /// The path of the kernel.
         linux: String,

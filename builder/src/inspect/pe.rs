@@ -33,6 +33,8 @@ pub struct Pe {
     pub subsystem: u16,
     /// The bytes that the program takes in memory.
     pub size_of_image: u32,
+    /// Whether it carries a signature.
+    pub is_signed: bool,
     /// The sections, in the table's order.
     pub sections: Vec<Section>,
 }
@@ -171,10 +173,10 @@ impl Pe {
             machine: header.machine.get(),
             subsystem: optional.subsystem.get(),
             size_of_image: optional.size_of_image.get(),
+            is_signed: has_certificates(file, &optional, optional_at)?,
             sections: Vec::new(),
         };
         pe.read_sections(file, table, count)?;
-        pe.check_certificates(file, &optional, optional_at)?;
         Ok(pe)
     }
 
@@ -204,27 +206,26 @@ impl Pe {
         self.sections = headers.iter().map(|header| header.section(file)).collect();
         Ok(())
     }
+}
 
-    /// The signatures lie in the file, where there are any.
-    fn check_certificates(
-        &self,
-        file: &Blob,
-        optional: &OptionalHeader,
-        optional_at: u64,
-    ) -> Result<(), Damage> {
-        const CERTIFICATES: u64 = 4;
-        if u64::from(optional.number_of_rva_and_sizes.get()) <= CERTIFICATES {
-            return Ok(());
-        }
-        let at = optional_at + size_of::<OptionalHeader>() as u64 + CERTIFICATES * 8;
-        let [offset, len]: [U32; 2] = field::load(file, "pe data directory", at)?;
-        let end = u64::from(offset.get()) + u64::from(len.get());
-        if end > file.len() {
-            let wrong = format!("the signatures end at {end:#x} of {:#x} bytes", file.len());
-            return Err(Damage::new("pe data directory", at, wrong));
-        }
-        Ok(())
+/// Whether there are signatures. They must lie in the file.
+fn has_certificates(
+    file: &Blob,
+    optional: &OptionalHeader,
+    optional_at: u64,
+) -> Result<bool, Damage> {
+    const CERTIFICATES: u64 = 4;
+    if u64::from(optional.number_of_rva_and_sizes.get()) <= CERTIFICATES {
+        return Ok(false);
     }
+    let at = optional_at + size_of::<OptionalHeader>() as u64 + CERTIFICATES * 8;
+    let [offset, len]: [U32; 2] = field::load(file, "pe data directory", at)?;
+    let end = u64::from(offset.get()) + u64::from(len.get());
+    if end > file.len() {
+        let wrong = format!("the signatures end at {end:#x} of {:#x} bytes", file.len());
+        return Err(Damage::new("pe data directory", at, wrong));
+    }
+    Ok(len.get() != 0)
 }
 
 impl SectionHeader {

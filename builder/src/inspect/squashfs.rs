@@ -16,6 +16,8 @@ use super::damage::Damage;
 use super::field;
 use crate::blob::Blob;
 
+pub mod walk;
+
 /// The bytes of a superblock.
 pub const SUPERBLOCK: u64 = 96;
 /// The bytes that a metadata block unpacks to, at most.
@@ -215,6 +217,13 @@ impl Squashfs {
     ///
     /// [`Damage`] where an inode or directory on the way is damaged.
     pub fn find(&self, path: &str) -> Result<Option<File>, Damage> {
+        Ok(match self.lookup(path)? {
+            Some(Inode::File(file)) => Some(file),
+            _ => None,
+        })
+    }
+
+    fn lookup(&self, path: &str) -> Result<Option<Inode>, Damage> {
         let mut inode = self.inode(self.superblock.root_inode.get())?;
         for (depth, name) in path.split('/').filter(|n| !n.is_empty()).enumerate() {
             let Inode::Directory { block, offset, len } = inode else { return Ok(None) };
@@ -226,10 +235,7 @@ impl Squashfs {
                 None => return Ok(None),
             }
         }
-        Ok(match inode {
-            Inode::File(file) => Some(file),
-            Inode::Directory { .. } | Inode::Other => None,
-        })
+        Ok(Some(inode))
     }
 
     /// A file's bytes.

@@ -30,6 +30,10 @@ pub struct Uki {
     pub title: String,
     /// The kernel's release, where it says one.
     pub uname: Option<String>,
+    /// The release of the system that it boots, where it says one: `v1.13.9`.
+    pub version: Option<String>,
+    /// Whether it carries a signature.
+    pub is_signed: bool,
     base: Vec<Section>,
     groups: Vec<Vec<Section>>,
 }
@@ -72,6 +76,7 @@ impl Uki {
                 .should("0x8664 or 0xaa64")
         })?;
         let stub = stub_version(&pe)?;
+        let is_signed = pe.is_signed;
         let mut base = Vec::new();
         let mut groups: Vec<Vec<Section>> = Vec::new();
         for section in pe.sections {
@@ -85,13 +90,15 @@ impl Uki {
             return Err(Damage::new("uki", 0, format!("it has {} profiles", groups.len()))
                 .should(format!("at most {PROFILES_LIMIT}")));
         }
-        let mut uki = Self { arch, stub, title: String::new(), uname: None, base, groups };
+        let (title, uname, version) = (String::new(), None, None);
+        let mut uki = Self { arch, stub, title, uname, version, is_signed, base, groups };
         uki.check_kernel()?;
         uki.uname = uki.text(&[], ".uname")?;
         let release = uki.text(&[], ".osrel")?.ok_or_else(|| {
             Damage::new("uki", 0, "it has no section `.osrel`, so systemd-boot passes it over")
         })?;
-        uki.title = pretty_name(&release);
+        uki.title = value(&release, "PRETTY_NAME").unwrap_or_default();
+        uki.version = value(&release, "VERSION_ID");
         Ok(uki)
     }
 
@@ -195,11 +202,10 @@ fn stub_version(pe: &Pe) -> Result<Option<u32>, Damage> {
     Ok(version[..digits].parse().ok())
 }
 
-/// The name that systemd-boot shows.
-fn pretty_name(release: &str) -> String {
+/// A value of os-release(5).
+fn value(release: &str, key: &str) -> Option<String> {
     let mut lines = release.lines().filter_map(|line| line.split_once('='));
-    let name = lines.find(|(key, _)| *key == "PRETTY_NAME").map_or("", |(_, value)| value);
-    name.trim_matches(['"', '\'']).to_owned()
+    lines.find(|(k, _)| *k == key).map(|(_, value)| value.trim_matches(['"', '\'']).to_owned())
 }
 
 #[cfg(test)]
@@ -214,9 +220,8 @@ mod tests {
 
     #[test]
     fn the_menu_shows_the_pretty_name() {
-        assert_eq!(
-            pretty_name("NAME=\"Talos\"\nPRETTY_NAME=\"Talos (v1.13.9)\"\n"),
-            "Talos (v1.13.9)"
-        );
+        let release = "NAME=\"Talos\"\nPRETTY_NAME=\"Talos (v1.13.9)\"\n";
+        assert_eq!(value(release, "PRETTY_NAME").as_deref(), Some("Talos (v1.13.9)"));
+        assert_eq!(value(release, "VERSION_ID"), None);
     }
 }

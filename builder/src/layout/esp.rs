@@ -1,6 +1,6 @@
 //! The EFI system partition: what firmware and systemd-boot look for, and under which names.
 //!
-//! In: a node's payload. Out: the files of a FAT volume.
+//! In: a node's payload, a board's files. Out: the files of a FAT volume.
 //!
 //! Source: Talos `pkg/imager/iso/uefi.go#CreateUEFI`, `bootloader/sdboot/sdboot.go`; UEFI
 //! Specification 2.10, "Removable Media Boot Behavior"; systemd-boot(7), systemd-stub(7).
@@ -97,6 +97,7 @@ pub fn files(kind: Kind, parts: &Parts<'_>, loader: &Loader) -> Vec<File> {
         let seed = file("loader/random-seed".into(), Blob::from_bytes("random seed", [0; 32]));
         files.push(File { read_only: true, ..seed });
     }
+    files.extend(parts.board.iter().flat_map(|board| &board.esp).cloned());
     if let Some(addon) = &parts.payload.addon {
         let path = format!("{uki}.extra.d/talforge.addon.efi");
         files.push(File { place: Place::Last, ..file(path, addon.clone()) });

@@ -15,11 +15,11 @@ use crate::blob::Blob;
 use crate::format::fat::{self, Label, Laid, Volume};
 use crate::format::gpt::{self, Partition, PartitionName, Span, Table};
 use crate::format::grub::{self, Entry};
-use crate::format::iso9660::{self, BiosBoot, Content, File, Image, Placed, VolumeId};
+use crate::format::iso9660::{self, BiosBoot, Boot, Content, File, Image, Placed, VolumeId};
 use crate::format::mbr;
 use crate::layout::disk::EFI_SYSTEM;
 use crate::layout::esp::Memo;
-use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid};
+use crate::layout::{FAT_SERIAL, LayoutError, Parts, esp, guid, volume};
 use crate::payload::uki::Reset;
 use crate::plan::Loader;
 use crate::units::{Lba, SectorSize};
@@ -39,17 +39,26 @@ const GRUB_TIMEOUT: u32 = 3;
 pub fn lay_out(parts: &Parts<'_>, loader: &Loader, memo: &mut Memo) -> Result<Blob, LayoutError> {
     let esp = esp(parts, loader, memo)?;
     let mut files = shown(parts, loader, &esp);
-    if parts.grub.is_some() {
+    if let Some(grub) = parts.grub {
         files.extend(bios_files(parts, loader.timeout.min(GRUB_TIMEOUT)));
+        let module = |(path, blob): &(String, Blob)| File {
+            path: path.clone(),
+            content: Content::Own(blob.clone()),
+        };
+        files.extend(grub.modules.iter().map(module));
     }
     let tag = format!("Talos-{}", parts.plan.talos);
+    let config = parts.payload.volume.as_ref();
+    files.extend(config.map(volume::iso_files).unwrap_or_default());
     let image = Image {
-        volume_id: volume_id(&tag),
+        volume_id: match config {
+            Some(config) => VolumeId::new(config.label).expect("Talos' names are short"),
+            None => volume_id(&tag),
+        },
         volume_set_id: tag,
         epoch: parts.plan.epoch.into(),
         files,
-        esp: esp.blob,
-        bios: parts.grub.map(bios_boot),
+        boot: Some(Boot { esp: esp.blob, bios: parts.grub.map(bios_boot) }),
     };
     let placed = iso9660::place(&image)?;
     let (system_area, backup) = match parts.grub {
@@ -147,6 +156,7 @@ fn hybrid_tables(placed: &Placed, grub: &Grub) -> Result<(Vec<u8>, Vec<u8>), Lay
         disk: guid::of_label("talforge ISO"),
         sector: SectorSize::B512,
         len: placed.len_bytes(),
+        entries: gpt::ENTRIES,
         partitions: vec![
             partition(BASIC_DATA, "ISO9660", READ_ONLY, own),
             partition(EFI_SYSTEM, "EFI", 0, esp),

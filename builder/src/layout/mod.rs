@@ -10,6 +10,7 @@
 use thiserror::Error;
 
 use crate::asset::Assets;
+use crate::asset::board::Board;
 use crate::asset::grub::Grub;
 use crate::blob::Blob;
 use crate::format::fat::FatError;
@@ -24,6 +25,8 @@ pub mod esp;
 pub mod files;
 pub mod guid;
 pub mod iso;
+pub mod seed;
+pub mod volume;
 
 /// The serial number that `mkfs.vfat --invariant` gives, as Talos' images have it.
 const FAT_SERIAL: u32 = 0x1234_abcd;
@@ -39,6 +42,8 @@ pub struct Parts<'a> {
     pub payload: &'a Payload,
     /// GRUB, where the medium starts by BIOS too.
     pub grub: Option<&'a Grub>,
+    /// The files of the node's board, if it is one and the medium is a disk.
+    pub board: Option<&'a Board>,
 }
 
 /// A file to write.
@@ -64,6 +69,9 @@ pub enum FileKind {
 /// Why a medium cannot be laid out.
 #[derive(Debug, Error)]
 pub enum LayoutError {
+    /// The partition with the config.
+    #[error("the config's partition cannot be laid out: {0}")]
+    ConfigVolume(FatError),
     /// The EFI partition.
     #[error("the EFI partition cannot be laid out: {0}")]
     Fat(#[from] FatError),
@@ -73,6 +81,9 @@ pub enum LayoutError {
     /// The ISO.
     #[error("the ISO cannot be laid out: {0}")]
     Iso(#[from] IsoError),
+    /// A seed without a config.
+    #[error("a seed holds a machine config, and the node has none")]
+    EmptySeed,
     /// GRUB's code for the first sector.
     #[error("GRUB's `boot_hybrid.img` is too short to be one")]
     BootCode,
@@ -94,5 +105,16 @@ pub fn lay_out(parts: &Parts<'_>, memo: &mut Memo) -> Result<Vec<OutputFile>, La
             Ok(image(disk::lay_out(parts, space, loader, memo)?))
         }
         Medium::Files => Ok(files::lay_out(parts)),
+        Medium::Seed => seed(parts.plan),
     }
+}
+
+/// Lays out a seed, which takes no boot assets.
+///
+/// # Errors
+///
+/// As [`seed::lay_out`].
+pub fn seed(plan: &NodePlan) -> Result<Vec<OutputFile>, LayoutError> {
+    let blob = seed::lay_out(plan)?;
+    Ok(vec![OutputFile { path: plan.output(), blob, kind: FileKind::Bootable }])
 }

@@ -9,12 +9,13 @@
 //!
 //! Not here: the formats of squashfs and cpio, and where the segment is put.
 
-use serde_yaml::{Mapping, Value};
 use thiserror::Error;
 
 use crate::asset::initramfs::Initramfs;
 use crate::blob::{Blob, Builder};
 use crate::digest::Digest;
+use crate::extension::list::{self, LIST, ListError};
+use crate::extension::manifest::Metadata;
 use crate::format::cpio::{self, CpioError};
 use crate::format::squashfs::{self, SquashfsError};
 use crate::units::KIB;
@@ -29,9 +30,6 @@ const CONFIG: &str = "usr/local/etc/talos/config.yaml";
 /// The label that Talos gives to its state (`constants.go#StateSelinuxLabel`). No NUL ends it.
 const SELINUX_LABEL: &str = "system_u:object_r:system_state_t:s0";
 
-/// The list of layers, in the initramfs' root.
-const LIST: &str = "extensions.yaml";
-
 /// Segments are padded to a multiple of this: so those of all nodes of a site are mostly of one
 /// length, and their images differ in the segment's bytes alone. Linux passes over the zeros.
 const SEGMENT_STEP: u64 = 16 * KIB;
@@ -40,8 +38,8 @@ const SEGMENT_STEP: u64 = 16 * KIB;
 #[derive(Debug, Error)]
 pub enum ExtensionError {
     /// The base's list is not one.
-    #[error("`{LIST}` of the initramfs is no list of layers")]
-    List(#[source] Option<serde_yaml::Error>),
+    #[error(transparent)]
+    List(#[from] ListError),
     /// The layer could not be written.
     #[error("the config's layer cannot be written")]
     Layer(#[from] SquashfsError),
@@ -56,11 +54,10 @@ pub enum ExtensionError {
 ///
 /// Where the base's list of layers cannot be read.
 pub fn segment(config: &[u8], base: &Initramfs, epoch: u32) -> Result<Blob, ExtensionError> {
-    let mut layers = base_layers(base)?;
-    let image = free_name(&layers, base);
-    layers.push(layer(&image, Digest::of(config)));
-    let list = Mapping::from_iter([("layers".into(), Value::Sequence(layers))]);
-    let list = serde_yaml::to_string(&list).map_err(|e| ExtensionError::List(Some(e)))?;
+    let mut layers = list::layers(base)?;
+    let image = list::free_name(&layers, &base.names);
+    layers.push(list::layer(&image, &metadata(Digest::of(config))));
+    let list = list::write(layers)?;
     let file = |path: &str, content| cpio::Entry {
         path: path.to_owned(),
         permissions: 0o644,
@@ -68,7 +65,7 @@ pub fn segment(config: &[u8], base: &Initramfs, epoch: u32) -> Result<Blob, Exte
     };
     let entries = [
         file(&image, squashfs(config, epoch)?.labelled("config layer")),
-        file(LIST, Blob::from_bytes(LIST, list.into_bytes())),
+        file(LIST, Blob::from_bytes(LIST, list)),
     ];
     // One run of bytes: it is small, and maps are easier to read so.
     let archive = cpio::write(&entries, epoch)?.to_vec().expect("bytes in memory can be read");
@@ -97,45 +94,22 @@ fn squashfs(config: &[u8], epoch: u32) -> Result<Blob, SquashfsError> {
     squashfs::write(&nodes, epoch)
 }
 
-fn base_layers(base: &Initramfs) -> Result<Vec<Value>, ExtensionError> {
-    let Some(list) = &base.list else { return Ok(Vec::new()) };
-    let mut list: Mapping =
-        serde_yaml::from_slice(list).map_err(|e| ExtensionError::List(Some(e)))?;
-    match list.remove("layers") {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Sequence(layers)) => Ok(layers),
-        Some(_) => Err(ExtensionError::List(None)),
+/// The metadata of Talos' own extension.
+fn metadata(config: Digest) -> Metadata {
+    Metadata {
+        name: "embedded-config".to_owned(),
+        version: config.to_string(),
+        author: "Imager".to_owned(),
+        description: "Virtual extension which embeds the machine configuration.".to_owned(),
+        talos: ">= 1.0.0".to_owned(),
+        extra_info: String::new(),
     }
-}
-
-/// `N.sqsh` with the first number, from the count of layers on, that is not taken.
-fn free_name(layers: &[Value], base: &Initramfs) -> String {
-    (layers.len()..)
-        .map(|n| format!("{n}.sqsh"))
-        .find(|name| !base.names.contains(name))
-        .expect("there are more numbers than names")
-}
-
-/// The layer's item in the list, with the metadata of Talos' own extension.
-fn layer(image: &str, config: Digest) -> Value {
-    let map = |items: Vec<(&str, Value)>| {
-        Value::Mapping(items.into_iter().map(|(key, value)| (key.into(), value)).collect())
-    };
-    let about = "Virtual extension which embeds the machine configuration.";
-    let constraint = map(vec![("talos", map(vec![("version", ">= 1.0.0".into())]))]);
-    let metadata = vec![
-        ("name", "embedded-config".into()),
-        ("version", config.to_string().into()),
-        ("author", "Imager".into()),
-        ("description", about.into()),
-        ("compatibility", constraint),
-    ];
-    map(vec![("image", image.into()), ("metadata", map(metadata))])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_yaml::{Mapping, Value};
 
     fn list_of(segment: &Blob) -> String {
         let bytes = segment.to_vec().unwrap();

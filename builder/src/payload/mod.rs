@@ -1,6 +1,7 @@
 //! Bytes that Talos reads at boot.
 //!
-//! In: a node's plan and the boot assets. Out: a [`Payload`]: UKI, addon, initramfs segment, META.
+//! In: a node's plan and the boot assets. Out: a [`Payload`]: UKI, addon, initramfs segment, META,
+//! files of a config volume.
 //!
 //! Source: Talos `pkg/imager/imager.go`; systemd-stub(7) for what a stub takes from an addon since
 //! when: `.initrd` since 257.
@@ -14,12 +15,14 @@ use crate::blob::{Blob, Builder};
 use crate::format::pe::PeError;
 use crate::payload::extension::ExtensionError;
 use crate::payload::meta::MetaError;
-use crate::payload::uki::{Parts, Reset};
+use crate::payload::uki::{AddonParts, Parts, Reset};
+use crate::payload::volume::ConfigVolume;
 use crate::plan::{Embedding, Line, Medium, NodePlan};
 
 pub mod extension;
 pub mod meta;
 pub mod uki;
+pub mod volume;
 
 /// The first stub that takes an addon's `.initrd`.
 const ADDON_INITRD_SINCE: u32 = 257;
@@ -37,6 +40,8 @@ pub struct Payload {
     pub initramfs: Blob,
     /// The META partition.
     pub meta: Blob,
+    /// The volume with the config, where it lies on one.
+    pub volume: Option<ConfigVolume>,
 }
 
 /// Why a plan has no payload.
@@ -68,9 +73,9 @@ impl PayloadError {
     /// What to do about it.
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::OldStub { .. } => {
-                Some("take boot assets of Talos v1.12 or newer, or set `embed: initramfs`")
-            }
+            Self::OldStub { .. } => Some(
+                "take boot assets of Talos v1.12 or newer, or set `embed: initramfs` or `embed: volume`",
+            ),
             Self::Signed(_) => Some(
                 "set `embed: addon` and drop `kernel_args`, or take loose boot assets (`dir:`)",
             ),
@@ -87,8 +92,11 @@ impl PayloadError {
 ///
 /// Where the assets cannot do what the plan wants, or something does not fit its format.
 pub fn build(plan: &NodePlan, assets: &Assets) -> Result<Payload, PayloadError> {
-    let config = plan.embed.config();
-    let segment = config
+    let inside = match &plan.embed {
+        Embedding::Addon(config) | Embedding::Initramfs(config) => Some(config),
+        Embedding::Volume(_) | Embedding::None => None,
+    };
+    let segment = inside
         .map(|config| extension::segment(config.bytes(), &assets.initramfs, plan.epoch))
         .transpose()?;
     let initramfs = join(&assets.initramfs.blob, segment.as_ref());
@@ -98,7 +106,8 @@ pub fn build(plan: &NodePlan, assets: &Assets) -> Result<Payload, PayloadError> 
     };
     let initrd = if addon.is_some() { &assets.initramfs.blob } else { &initramfs };
     let uki = uki(plan, assets, initrd)?;
-    Ok(Payload { uki, addon, segment, initramfs, meta: meta::partition(&plan.meta)? })
+    let (meta, volume) = (meta::partition(&plan.meta)?, ConfigVolume::of(plan));
+    Ok(Payload { uki, addon, segment, initramfs, meta, volume })
 }
 
 /// The base and what follows it. Linux takes an uncompressed segment at a multiple of 4 bytes only.
@@ -115,24 +124,47 @@ fn addon(plan: &NodePlan, assets: &Assets, segment: &Blob) -> Result<Blob, Paylo
         return Err(PayloadError::OldStub { found });
     }
     let uname = assets.uname.as_deref();
-    Ok(uki::addon(assets.stub.machine, uname, segment, plan.epoch)?)
+    let parts = AddonParts { uname, cmdline: None, segment: Some(segment) };
+    Ok(uki::addon(assets.stub.machine, &parts, plan.epoch)?)
+}
+
+/// Whether the node boots the boot assets' own UKI, as it was shipped.
+///
+/// # Errors
+///
+/// [`PayloadError::Signed`] where it must not be, and another one would not have its signature.
+pub fn keeps_uki(plan: &NodePlan, assets: &Assets) -> Result<bool, PayloadError> {
+    let Some(ready) = &assets.ready_uki else { return Ok(false) };
+    let change = match plan.line {
+        _ if matches!(plan.embed, Embedding::Initramfs(_)) => "a config inside the initramfs",
+        _ if !plan.extensions.is_empty() => "system extensions",
+        Line::Custom => "another command line",
+        Line::Usual if !fits(plan, &ready.cmdline) => "the command line of another kind of medium",
+        Line::Usual | Line::Shipped => return Ok(true),
+    };
+    if ready.is_signed { Err(PayloadError::Signed(change)) } else { Ok(false) }
+}
+
+/// Whether a UKI's own command line does on the plan's medium: it is for the same platform, and does
+/// not stop where Talos is installed if the medium is such a disk.
+fn fits(plan: &NodePlan, cmdline: &str) -> bool {
+    let platform = format!("talos.platform={}", plan.platform.name());
+    let has = |wanted: &str| cmdline.split(' ').any(|arg| arg == wanted);
+    let halts = has("talos.halt_if_installed=1");
+    has(&platform) && !(halts && matches!(plan.medium, Medium::Disk { .. }))
 }
 
 /// The UKI as it was shipped where the plan allows that, or one of our own.
 fn uki(plan: &NodePlan, assets: &Assets, initrd: &Blob) -> Result<Blob, PayloadError> {
-    let is_changed = matches!(plan.embed, Embedding::Initramfs(_));
-    if let Some(ready) = &assets.ready_uki {
-        match (is_changed, plan.line) {
-            (false, Line::Usual | Line::Shipped) => return Ok(ready.blob.clone()),
-            _ if !ready.is_signed => {}
-            (true, _) => return Err(PayloadError::Signed("a config inside the initramfs")),
-            (false, Line::Custom) => return Err(PayloadError::Signed("another command line")),
-        }
+    if let Some(ready) = &assets.ready_uki
+        && keeps_uki(plan, assets)?
+    {
+        return Ok(ready.blob.clone());
     }
     let reset = match plan.medium {
         Medium::Iso { .. } => Some(Reset::Disk),
         Medium::Disk { .. } => Some(Reset::Maintenance),
-        Medium::Files => None,
+        Medium::Files | Medium::Seed => None,
     };
     let parts = Parts {
         stub: &assets.stub,

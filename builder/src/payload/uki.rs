@@ -89,20 +89,29 @@ pub fn assemble(parts: &Parts<'_>, epoch: u32) -> Result<Blob, PeError> {
     parts.stub.append(&sections, epoch)
 }
 
-/// Builds the addon that gives the UKI of release `uname` one more initramfs `segment`.
+/// What an addon brings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AddonParts<'a> {
+    /// The release of the kernel that the UKI must have, where it is known.
+    pub uname: Option<&'a str>,
+    /// What follows the UKI's command line, if anything: `console=ttyS1 panic=30`.
+    pub cmdline: Option<&'a str>,
+    /// One more initramfs segment, if any.
+    pub segment: Option<&'a Blob>,
+}
+
+/// Builds an addon.
 ///
 /// # Errors
 ///
 /// Where it would pass 4 GiB.
-pub fn addon(
-    machine: Machine,
-    uname: Option<&str>,
-    segment: &Blob,
-    epoch: u32,
-) -> Result<Blob, PeError> {
-    let mut sections = vec![(SBAT, Blob::from_bytes(".sbat", ADDON_SBAT.as_bytes()))];
-    sections.extend(uname.map(|uname| (UNAME, Blob::from_bytes(".uname", uname.as_bytes()))));
-    sections.push((INITRD, segment.clone()));
+pub fn addon(machine: Machine, parts: &AddonParts<'_>, epoch: u32) -> Result<Blob, PeError> {
+    let text =
+        |name: SectionName, text: &str| (name, Blob::from_bytes(name.to_string(), text.as_bytes()));
+    let mut sections = vec![text(SBAT, ADDON_SBAT)];
+    sections.extend(parts.uname.map(|uname| text(UNAME, uname)));
+    sections.extend(parts.cmdline.map(|cmdline| text(CMDLINE, cmdline)));
+    sections.extend(parts.segment.map(|segment| (INITRD, segment.clone())));
     pe::addon(machine, &sections, epoch)
 }
 

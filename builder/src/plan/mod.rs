@@ -11,16 +11,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::catalog::Output;
+use crate::catalog::board::{Board, Esp};
 use crate::catalog::value::{Firmware, Platform};
+use crate::catalog::{FRONT, Output, config_volume_bytes};
 use crate::config::MachineConfig;
 use crate::plan::cmdline::{Cmdline, Parts};
 use crate::report::Diagnostic;
-use crate::site::{AssetSource, Embed, Node, NodeName, Site};
+use crate::site::{AssetSource, Embed, Node, NodeName, Site, TreeSource};
 use crate::talos::{Arch, Role, Version};
-use crate::units::{MIB, SectorSize};
+use crate::units::{MIB, SectorSize, Size};
 
 pub mod cmdline;
+
+/// What makes Talos look for the volume `metal-iso` (`constants.go#MetalConfigISOLabel`).
+pub const FROM_VOLUME: &str = "talos.config=metal-iso";
 
 /// One node's medium, decided.
 #[derive(Clone, Debug)]
@@ -45,6 +49,10 @@ pub struct NodePlan {
     pub line: Line,
     /// The machine config to embed, and how.
     pub embed: Embedding,
+    /// The system extensions, the lowest layer first.
+    pub extensions: Vec<TreeSource>,
+    /// What the disk has for the node's board, if it is one.
+    pub board: Option<Board>,
     /// Values for the META partition, by key.
     pub meta: BTreeMap<u8, String>,
     /// Every time on the medium, in seconds since 1970.
@@ -74,6 +82,8 @@ pub enum Medium {
     },
     /// Loose files, for network boot.
     Files,
+    /// An ISO with the machine config alone, beside a medium that boots without one.
+    Seed,
 }
 
 /// What `loader.conf` tells systemd-boot.
@@ -105,6 +115,8 @@ pub enum Embedding {
     Addon(MachineConfig),
     /// In the initramfs.
     Initramfs(MachineConfig),
+    /// On a volume that Talos looks for by its name.
+    Volume(MachineConfig),
     /// Not at all: Talos waits in maintenance mode.
     None,
 }
@@ -113,7 +125,7 @@ impl Embedding {
     /// The config, where there is one.
     pub fn config(&self) -> Option<&MachineConfig> {
         match self {
-            Self::Addon(config) | Self::Initramfs(config) => Some(config),
+            Self::Addon(config) | Self::Initramfs(config) | Self::Volume(config) => Some(config),
             Self::None => None,
         }
     }
@@ -123,6 +135,7 @@ impl Embedding {
         match self {
             Self::Addon(_) => "addon",
             Self::Initramfs(_) => "initramfs",
+            Self::Volume(_) => "volume",
             Self::None => "none",
         }
     }
@@ -132,6 +145,9 @@ impl Embedding {
         match self {
             Self::Addon(_) => "the UKI stays as it is; the config lies beside it",
             Self::Initramfs(_) => "the config is part of the initramfs",
+            Self::Volume(_) => {
+                "the config lies on a volume of its own, the one place where Talos before v1.12 looks"
+            }
             Self::None => "Talos waits in maintenance mode for its config",
         }
     }
@@ -144,13 +160,15 @@ impl NodePlan {
             Medium::Iso { .. } => format!("{}.iso", self.name),
             Medium::Disk { .. } => format!("{}.raw", self.name),
             Medium::Files => self.name.to_string(),
+            Medium::Seed => format!("{}-seed.iso", self.name),
         }
     }
 
     /// The command line for a person or a program; nothing where it is a shipped UKI's own, which
-    /// only the UKI tells.
+    /// only the UKI tells, or there is nothing to boot.
     pub fn shown_line(&self) -> Option<String> {
-        (self.line != Line::Shipped).then(|| self.cmdline.shown())
+        let is_known = self.line != Line::Shipped && self.medium != Medium::Seed;
+        is_known.then(|| self.cmdline.shown())
     }
 
     /// The plan for machines. The config shows by its digest only.
@@ -166,7 +184,9 @@ impl NodePlan {
             "output": self.output(),
             "cmdline": self.shown_line(),
             "embed": self.embed.name(),
+            "board": self.board.as_ref().map(board_json),
             "config": config.map(|c| json!({"sha256": c.digest().to_string(), "bytes": c.bytes().len()})),
+            "extensions": self.extensions.iter().map(TreeSource::name).collect::<Vec<_>>(),
             "meta": self.meta.keys().map(|key| format!("{key:#04x}")).collect::<Vec<_>>(),
             "epoch": self.epoch,
         })
@@ -185,6 +205,7 @@ impl Medium {
                 format!("raw disk of {} MiB, {}-byte sectors", disk_bytes / MIB, sector.bytes())
             }
             Self::Files => "loose files for network boot".into(),
+            Self::Seed => "ISO with the config alone, as CD, USB stick or disk".into(),
         }
     }
 
@@ -200,8 +221,25 @@ impl Medium {
                 },
             }),
             Self::Files => json!({"pxe": {}}),
+            Self::Seed => json!({"seed": {}}),
         }
     }
+}
+
+fn board_json(board: &Board) -> Value {
+    let esp = |file: &Esp| match file {
+        Esp::File { from, to } => json!({"from": from, "to": to}),
+        Esp::Folder { from, to } => json!({"from": format!("{from}/"), "to": format!("{to}/")}),
+        Esp::Text { text, to } => json!({"bytes": text.len(), "to": to}),
+    };
+    let raw = board.raw.iter().map(|raw| json!({"from": raw.from, "at": raw.at.bytes()}));
+    json!({
+        "overlay": board.name,
+        "artifacts": board.artifacts,
+        "first_partition": board.first_partition.bytes(),
+        "raw": raw.collect::<Vec<_>>(),
+        "esp": board.esp.iter().map(esp).collect::<Vec<_>>(),
+    })
 }
 
 /// Decides every node's medium.
@@ -215,7 +253,8 @@ pub fn resolve(site: &Site, epoch: u32) -> Result<Vec<NodePlan>, Vec<Diagnostic>
     for node in &site.nodes {
         match plan(site, node, epoch) {
             Ok(plan) => plans.push(plan),
-            Err(diagnostic) => wrong.push(diagnostic.at(node.place.clone())),
+            Err(wrong_here) if wrong_here.place.is_some() => wrong.push(wrong_here),
+            Err(wrong_here) => wrong.push(wrong_here.at(node.place.clone())),
         }
     }
     if wrong.is_empty() { Ok(plans) } else { Err(wrong) }
@@ -224,14 +263,19 @@ pub fn resolve(site: &Site, epoch: u32) -> Result<Vec<NodePlan>, Vec<Diagnostic>
 fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
     let arch = site.boot.arch;
     let talos = &site.cluster.talos;
-    let medium = medium(node, talos);
+    let board = board(node)?;
+    let embedding = embedding(node, talos)?;
+    let medium = medium(node, talos, board.as_ref(), &embedding);
+    let asked = asked_for(node, &embedding, &medium)?;
+    let user: Vec<String> =
+        asked.iter().map(|arg| (*arg).to_owned()).chain(node.kernel_args.iter().cloned()).collect();
     let on_disk = matches!(medium, Medium::Disk { .. });
     let parts = Parts {
         platform: node.profile.platform.name(),
         platform_args: node.profile.kernel_args.of(arch),
         halt_if_installed: matches!(&node.profile.output, Output::Iso(iso) if iso.halt_if_installed),
         meta: if on_disk { &BTreeMap::new() } else { &node.meta },
-        user: &node.kernel_args,
+        user: &user,
     };
     let cmdline = Cmdline::assemble(talos, &parts).map_err(|error| {
         Diagnostic::error("cmdline", format!("node `{}`: {error}", node.name))
@@ -240,11 +284,10 @@ fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
     let starts_uki_alone = match &medium {
         Medium::Iso { firmware, .. } => *firmware == Firmware::Uefi,
         Medium::Disk { .. } => true,
-        Medium::Files => false,
+        Medium::Files | Medium::Seed => false,
     };
-    let is_shipped = matches!(site.boot.assets, AssetSource::Uki(_)) && starts_uki_alone;
-    let is_usual = node.kernel_args.is_empty() && (on_disk || node.meta.is_empty());
-    let embedding = embedding(node, &medium);
+    let is_shipped = matches!(site.boot.assets[..], [AssetSource::Uki(_)]) && starts_uki_alone;
+    let is_usual = user.is_empty() && (on_disk || node.meta.is_empty());
     Ok(NodePlan {
         name: node.name.clone(),
         role: node.role,
@@ -255,18 +298,28 @@ fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
         line: match embedding {
             _ if !is_usual => Line::Custom,
             Embedding::Initramfs(_) => Line::Usual,
+            _ if !node.extensions.is_empty() => Line::Usual,
             _ if is_shipped => Line::Shipped,
             _ => Line::Usual,
         },
         embed: embedding,
         medium,
+        board,
         cmdline,
+        extensions: node.extensions.clone(),
         meta: if on_disk { node.meta.clone() } else { BTreeMap::new() },
         epoch,
     })
 }
 
-fn medium(node: &Node, talos: &Version) -> Medium {
+/// What the node's board asks for; the site has no two boards on one node.
+fn board(node: &Node) -> Result<Option<Board>, Diagnostic> {
+    let mut boards = node.overlays.iter().filter(|(_, overlay)| overlay.artifacts().is_some());
+    let Some((name, overlay)) = boards.next() else { return Ok(None) };
+    overlay.board(name, &node.place, &node.values)
+}
+
+fn medium(node: &Node, talos: &Version, board: Option<&Board>, embedding: &Embedding) -> Medium {
     match &node.profile.output {
         Output::Iso(iso) => Medium::Iso {
             firmware: iso.firmware,
@@ -278,18 +331,74 @@ fn medium(node: &Node, talos: &Version) -> Medium {
         Output::Disk(disk) => Medium::Disk {
             sector: disk.sector,
             esp_bytes: disk.esp_size(talos).bytes(),
-            disk_bytes: disk.disk_size(talos).bytes(),
+            disk_bytes: {
+                let front = board.map_or(FRONT, |board| board.first_partition).bytes();
+                let config = match embedding {
+                    Embedding::Volume(_) => config_volume_bytes(disk.sector),
+                    _ => 0,
+                };
+                disk.disk_size(talos, Size(front + config)).bytes()
+            },
             loader: Loader { timeout: disk.timeout.into(), secure_boot_enroll: None },
         },
         Output::Pxe(_) => Medium::Files,
+        Output::Seed(_) => Medium::Seed,
     }
 }
 
-fn embedding(node: &Node, medium: &Medium) -> Embedding {
-    let Some(config) = node.config.clone() else { return Embedding::None };
-    match (node.embed, medium) {
-        (Embed::None, _) => Embedding::None,
-        (Embed::Initramfs, _) | (_, Medium::Files) => Embedding::Initramfs(config),
-        (Embed::Auto | Embed::Addon, _) => Embedding::Addon(config),
+fn embedding(node: &Node, talos: &Version) -> Result<Embedding, Diagnostic> {
+    let Some(config) = node.config.clone() else { return Ok(Embedding::None) };
+    Ok(match node.embed.settled(&node.profile, talos) {
+        Embed::None => Embedding::None,
+        Embed::Initramfs => Embedding::Initramfs(config),
+        Embed::Addon | Embed::Auto => Embedding::Addon(config),
+        Embed::Volume => {
+            check_first_line(node, &config)?;
+            Embedding::Volume(config)
+        }
+    })
+}
+
+/// Talos `platform/nocloud/nocloud.go#Configuration`: the first line may say that the rest is no
+/// machine config.
+fn check_first_line(node: &Node, config: &MachineConfig) -> Result<(), Diagnostic> {
+    let first = config.bytes().split(|&b| b == b'\n').next().unwrap_or_default().trim_ascii();
+    if node.profile.platform.is_metal() || !matches!(first, b"#cloud-config" | b"#include") {
+        return Ok(());
+    }
+    let message = format!(
+        "the config of node `{}` starts with `{}`: on nocloud Talos takes it for something else",
+        node.name,
+        String::from_utf8_lossy(first)
+    );
+    Err(Diagnostic::error("config-first-line", message).help("drop its first line"))
+}
+
+/// The argument by which Talos is asked to look for the volume: on metal it waits for a config
+/// otherwise (`platform/metal/metal.go#Configuration`).
+fn asked_for(
+    node: &Node,
+    embedding: &Embedding,
+    medium: &Medium,
+) -> Result<Option<&'static str>, Diagnostic> {
+    let is_asked = matches!(embedding, Embedding::Volume(_)) && *medium != Medium::Seed;
+    if !is_asked || !node.profile.platform.is_metal() {
+        return Ok(None);
+    }
+    let is_other = |arg: &&String| {
+        let key = arg.trim_start_matches('-').split('=').next();
+        key == Some("talos.config") && *arg != FROM_VOLUME
+    };
+    match node.kernel_args.iter().find(is_other) {
+        None => Ok(Some(FROM_VOLUME)),
+        Some(arg) => {
+            let message = format!(
+                "node `{}` has the kernel argument `{arg}` and its config on a volume: Talos would \
+                 not look there",
+                node.name
+            );
+            let help = "drop the argument, or write `embed: none`";
+            Err(Diagnostic::error("config-source", message).help(help))
+        }
     }
 }

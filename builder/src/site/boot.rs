@@ -6,6 +6,7 @@
 //!
 //! Not here: the nodes.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use super::file::Files;
 use super::key::cluster::{BOOT, CLUSTER, ROLE};
 use super::name::{Wrong, is_domain};
 use super::network::subnets;
-use super::{AssetSource, Boot, Cluster, ClusterName, Endpoint};
+use super::{AssetSource, Boot, Cluster, ClusterName, Endpoint, Host, Signer, TreeSource, origin};
 use crate::catalog::kernel_arg;
 use crate::config::facts::prefix::{Family, Prefix};
 use crate::pki;
@@ -194,12 +195,20 @@ fn talos_version(text: &Written<&str>, problems: &mut Vec<Diagnostic>) -> Option
 /// What `boot` says: the parts that all nodes share, and arguments for each of them.
 #[derive(Debug, Default)]
 pub(super) struct BootPart {
-    /// The boot assets.
-    pub(super) assets: Option<AssetSource>,
+    /// The boot assets, where all of them are right.
+    pub(super) assets: Option<Vec<AssetSource>>,
     /// The architecture, where it is right; amd64 where none is given.
     pub(super) arch: Option<Arch>,
     /// GRUB's folder, where one is given.
     pub(super) grub: Option<Option<std::path::PathBuf>>,
+    /// System extensions of every node.
+    pub(super) extensions: Vec<TreeSource>,
+    /// Where the files of boards come from.
+    pub(super) artifacts: BTreeMap<String, TreeSource>,
+    /// How registries are reached.
+    pub(super) registries: BTreeMap<String, Host>,
+    /// Who must have signed.
+    pub(super) signed_by: Option<Signer>,
     /// Arguments for every node.
     pub(super) kernel_args: Vec<String>,
 }
@@ -207,16 +216,22 @@ pub(super) struct BootPart {
 impl BootPart {
     /// The whole, if all is right.
     pub(super) fn finish(self) -> Option<Boot> {
-        Some(Boot { assets: self.assets?, arch: self.arch?, grub: self.grub? })
+        Some(Boot {
+            assets: self.assets?,
+            arch: self.arch?,
+            grub: self.grub?,
+            artifacts: self.artifacts,
+            registries: self.registries,
+            signed_by: self.signed_by,
+        })
     }
 }
 
 /// Reads `boot`; `folder` is the site file's.
 pub(super) fn boot(node: &Node, folder: &Path, problems: &mut Vec<Diagnostic>) -> BootPart {
     let Some(fields) = open(node, &BOOT, problems) else { return BootPart::default() };
-    let assets = fields.need_text("assets", "dir:assets", problems);
     BootPart {
-        assets: assets.and_then(|text| asset_source(&text, folder, problems)),
+        assets: assets(&fields, folder, problems),
         arch: arch(&fields, problems),
         grub: match fields.get("grub") {
             None => Some(None),
@@ -225,8 +240,36 @@ pub(super) fn boot(node: &Node, folder: &Path, problems: &mut Vec<Diagnostic>) -
                 .and_then(|text| path(&text, "grub", folder, problems))
                 .map(Some),
         },
+        extensions: origin::trees(&fields, "extensions", folder, problems),
+        artifacts: origin::artifacts(&fields, folder, problems),
+        registries: origin::hosts(&fields, problems),
+        signed_by: origin::signer(&fields, folder, problems),
         kernel_args: kernel_args(&fields, problems),
     }
+}
+
+fn assets(
+    fields: &Fields<'_>,
+    folder: &Path,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Vec<AssetSource>> {
+    let node = fields.need("assets", "dir:assets", problems)?;
+    let items = if node.items().is_some() {
+        super::field::items(node, "assets", problems)
+    } else {
+        std::slice::from_ref(node)
+    };
+    if items.is_empty() {
+        let message = "`assets` names nothing to boot from";
+        problems.push(Diagnostic::error("assets", message).at(node.place()));
+        return None;
+    }
+    let mut source = |item| {
+        let text = super::field::text(item, "assets", problems)?;
+        origin::assets(&text, folder, problems)
+    };
+    let sources: Vec<_> = items.iter().map(&mut source).collect();
+    sources.into_iter().collect()
 }
 
 fn arch(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -> Option<Arch> {
@@ -248,46 +291,6 @@ pub(super) fn kernel_args(fields: &Fields<'_>, problems: &mut Vec<Diagnostic>) -
         }
     }
     args
-}
-
-/// The schemes of `assets` whose sources cannot be opened yet.
-const LATER: [&str; 7] = ["oci", "oci-layout", "iso", "raw", "https", "http", "factory"];
-
-const ASSETS_HELP: &str =
-    "name a folder of Talos' files, `dir:assets`, or a UKI, `uki:metal-amd64-uki.efi`";
-
-fn asset_source(
-    text: &Written<&str>,
-    folder: &Path,
-    problems: &mut Vec<Diagnostic>,
-) -> Option<AssetSource> {
-    let mut refuse = |message: String, help: &str| {
-        let problem = Diagnostic::error("assets", message).at(text.place.clone());
-        problems.push(problem.help(help));
-        None
-    };
-    let (scheme, rest) = match text.value.split_once(':') {
-        Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
-        _ if text.value.ends_with(".efi") => {
-            let help = format!("write `uki:{}`", text.value);
-            return refuse("a UKI is named by `uki:`".to_owned(), &help);
-        }
-        _ => ("dir", text.value),
-    };
-    let at = Written { value: rest, place: text.place.clone() };
-    match scheme {
-        "dir" => path(&at, "assets", folder, problems).map(AssetSource::Dir),
-        "uki" => path(&at, "assets", folder, problems).map(AssetSource::Uki),
-        _ if LATER.contains(&scheme) => Some(AssetSource::Other(text.value.to_owned())),
-        _ => refuse(format!("{} is no source of boot assets", quote(scheme)), ASSETS_HELP),
-    }
-}
-
-/// RFC 3986, chapter 3.1; one letter alone is none, but a drive.
-fn is_scheme(text: &str) -> bool {
-    text.len() > 1
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
 }
 
 /// A path, from the site file's folder.

@@ -12,11 +12,12 @@ use super::facts::Made;
 use super::field::{Written, quote};
 use super::key::node::FACTS;
 use super::node::WrittenNode;
-use crate::catalog::{Output, Overlay, Profile};
+use crate::catalog::{FRONT, Output, Overlay, Profile, config_volume_bytes};
 use crate::config::kinds::Kind;
 use crate::config::{Install, MachineConfig, MachineType, Main};
 use crate::report::{Diagnostic, Place};
 use crate::talos::{Arch, OLDEST_EMBEDDING, Role, Version};
+use crate::units::{SectorSize, Size};
 
 /// A node and what its names stand for; nothing, where that is wrong and was told.
 pub(super) struct Parts<'a> {
@@ -39,7 +40,9 @@ pub(super) fn node(parts: &Parts<'_>, problems: &mut Vec<Diagnostic>) {
     problems.extend(missing_config(parts));
     problems.extend(embedding(parts));
     problems.extend(architectures(parts));
+    problems.extend(boards(parts));
     problems.extend(disk_size(parts));
+    problems.extend(unused_by_seed(parts));
     problems.extend(facts_beside_config(parts));
     problems.extend(made(parts));
     let Some(config) = parts.config else { return };
@@ -108,11 +111,12 @@ fn made(parts: &Parts<'_>) -> Option<Diagnostic> {
     let made = parts.made.filter(|_| parts.has_secrets)?;
     let talos = parts.talos?;
     if !talos.value.reads_embedded_config() {
-        // Told already, where it is to be embedded.
         let message = format!("no machine configs are made for Talos {}", talos.value);
         let help = format!("use Talos {OLDEST_EMBEDDING} or newer, or give each node a `config`");
         let problem = Diagnostic::error("made-too-old", message).at(talos.place.clone());
-        return (parts.embed() == Embed::None).then(|| problem.help(help));
+        // Told already, where it is to be embedded.
+        let is_told = matches!(parts.embed(), Embed::Addon | Embed::Initramfs);
+        return (!is_told).then(|| problem.help(help));
     }
     let (_, profile) = parts.profile.filter(|(_, profile)| profile.platform.is_metal())?;
     if made.says_disk || parts.is_patched {
@@ -137,43 +141,72 @@ fn made(parts: &Parts<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::warning("missing-install", message).at(place).help(help))
 }
 
-/// Talos `pkg/machinery/imager/quirks/quirks.go`, `SupportsEmbeddedConfig`: an older one boots
-/// and says nothing of the config that it does not read.
 fn embedding(parts: &Parts<'_>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    if parts.embed() == Embed::None {
-        return problems;
-    }
-    if let Some(talos) = parts.talos
-        && !talos.value.reads_embedded_config()
-    {
-        let place = parts.embed.map_or(&talos.place, |embed| &embed.place);
-        let message = format!("Talos {} reads no machine config from its boot medium", talos.value);
-        let help = format!(
-            "use Talos {OLDEST_EMBEDDING} or newer, or write `embed: none` and give the nodes \
-             their configs over Talos' API"
-        );
-        let problem = Diagnostic::error("embed-too-old", message);
-        problems.push(problem.at(place.clone()).help(help));
-    }
+    problems.extend(embed_too_old(parts));
     if let (Some(embed), Some((name, profile))) = (parts.embed, parts.profile)
-        && embed.value == Embed::Addon
-        && let Some(why) = no_addon(&profile.output)
+        && let Some(why) = unfit(embed.value, profile)
     {
-        let message =
-            format!("`embed: addon` does not fit the profile {}: {why}", quote(&name.value));
+        let message = format!(
+            "`embed: {}` does not fit the profile {}: {why}",
+            embed.value.name(),
+            quote(&name.value)
+        );
         let problem = Diagnostic::error("embed-profile", message).at(embed.place.clone());
         problems.push(problem.help("write `embed: auto`, or drop the line"));
     }
     problems
 }
 
-/// Why nothing would read an addon. On an ISO for both, a BIOS gets its config by GRUB.
-const fn no_addon(output: &Output) -> Option<&'static str> {
-    match output {
-        Output::Pxe(_) => Some("without a UKI nothing reads it"),
-        Output::Iso(_) | Output::Disk(_) => None,
+/// Talos `pkg/machinery/imager/quirks/quirks.go`, `SupportsEmbeddedConfig`: an older one boots
+/// and says nothing of the config that it does not read.
+fn embed_too_old(parts: &Parts<'_>) -> Option<Diagnostic> {
+    let talos = parts.talos.filter(|talos| !talos.value.reads_embedded_config())?;
+    let (_, profile) = parts.profile?;
+    let may_volume = unfit(Embed::Volume, profile).is_none();
+    let help = match parts.embed() {
+        Embed::None | Embed::Volume => return None,
+        Embed::Auto if may_volume => return None,
+        _ if may_volume => {
+            format!("write `embed: volume`, or use Talos {OLDEST_EMBEDDING} or newer")
+        }
+        _ => format!(
+            "use Talos {OLDEST_EMBEDDING} or newer, or write `embed: none` and give the nodes \
+             their configs over Talos' API"
+        ),
+    };
+    let place = parts.embed.map_or(&talos.place, |embed| &embed.place);
+    let message = format!("Talos {} reads no machine config from its initramfs", talos.value);
+    Some(Diagnostic::error("embed-too-old", message).at(place.clone()).help(help))
+}
+
+/// Why nothing would read the config, or there is none to read. On an ISO for both, a BIOS gets an
+/// addon's config by GRUB.
+fn unfit(embed: Embed, profile: &Profile) -> Option<&'static str> {
+    match (embed, &profile.output) {
+        (Embed::Addon, Output::Pxe(_)) => Some("without a UKI nothing reads it"),
+        (Embed::Volume, Output::Pxe(_)) => Some("files for a network boot have no volume"),
+        (Embed::Addon | Embed::Initramfs, Output::Seed(_)) => Some("a seed boots nothing"),
+        (Embed::None, Output::Seed(_)) => Some("a seed holds a config and nothing else"),
+        (Embed::Volume, _) if profile.platform.config_label().is_none() => {
+            Some("on its platform Talos looks for no such volume, only on metal and nocloud")
+        }
+        _ => None,
     }
+}
+
+/// A seed boots nothing: what a node says of that would be passed over without a word.
+fn unused_by_seed(parts: &Parts<'_>) -> Vec<Diagnostic> {
+    let is_seed =
+        parts.profile.is_some_and(|(_, profile)| matches!(profile.output, Output::Seed(_)));
+    let keys = ["kernel_args", "extensions", "meta"].into_iter().filter(|_| is_seed);
+    let said = keys.filter_map(|key| Some((key, parts.written.fields.own(key)?)));
+    said.map(|(key, node)| {
+        let message = format!("`{key}` of {} is for what boots, and a seed does not", parts.who());
+        let help = format!("drop `{key}`, and say it of the medium that the machine boots");
+        Diagnostic::error("seed-unused", message).at(node.place()).help(help)
+    })
+    .collect()
 }
 
 fn architectures(parts: &Parts<'_>) -> Vec<Diagnostic> {
@@ -195,11 +228,63 @@ fn architectures(parts: &Parts<'_>) -> Vec<Diagnostic> {
         .collect()
 }
 
+/// A node is one board at most, and its disk is one of 512-byte sectors: the boards' own firmware
+/// reads SD cards, eMMC and USB sticks, and counts in these.
+fn boards(parts: &Parts<'_>) -> Vec<Diagnostic> {
+    let is_board =
+        |overlay: &Option<Overlay>| overlay.as_ref().is_some_and(|o| o.artifacts().is_some());
+    let mut boards =
+        parts.overlays.iter().filter(|(_, overlay)| is_board(overlay)).map(|(name, _)| *name);
+    let Some(first) = boards.next() else { return Vec::new() };
+    let shown = quote(&first.value);
+    let error = |code, message: String, at: &Written<String>, help: &str| {
+        Diagnostic::error(code, message).at(at.place.clone()).help(help)
+    };
+    let twice = boards.map(|other| {
+        let message = format!(
+            "{} is the board {shown} already, not {} too",
+            parts.who(),
+            quote(&other.value)
+        );
+        error("board-twice", message, other, "name one board")
+    });
+    let mut problems: Vec<_> = twice.collect();
+    let Some((profile, Profile { output, .. })) = parts.profile else { return problems };
+    let profile = quote(&profile.value);
+    match output {
+        Output::Disk(disk) if disk.sector == SectorSize::B512 => {}
+        Output::Disk(disk) => {
+            let sector = disk.sector.bytes();
+            let message = format!(
+                "the board {shown} reads disks of 512-byte sectors, and the profile {profile} makes \
+                 one of {sector}"
+            );
+            let help = "choose a profile with 512-byte sectors, such as `metal-disk`";
+            problems.push(error("board-sector", message, first, help));
+        }
+        other => {
+            let message = format!(
+                "the board {shown} boots from a disk, and the profile {profile} makes none (`{}`)",
+                other.name()
+            );
+            let help = "choose a profile that makes a disk, such as `metal-disk`";
+            problems.push(error("board-medium", message, first, help));
+        }
+    }
+    problems
+}
+
 fn disk_size(parts: &Parts<'_>) -> Option<Diagnostic> {
     let (name, profile) = parts.profile?;
     let Output::Disk(disk) = &profile.output else { return None };
     let talos = &parts.talos?.value;
-    let (size, least) = (disk.disk_size(talos), disk.least_size(talos));
+    let front = parts.overlays.iter().find_map(|(_, overlay)| overlay.as_ref()?.first_partition());
+    let config = match parts.embed().settled(profile, talos) {
+        Embed::Volume => config_volume_bytes(disk.sector),
+        _ => 0,
+    };
+    let besides = Size(front.unwrap_or(FRONT).bytes().saturating_add(config));
+    let (size, least) = (disk.disk_size(talos, besides), disk.least_size(talos, besides));
     if size >= least {
         return None;
     }

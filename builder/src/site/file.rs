@@ -93,6 +93,11 @@ struct Shelf<T> {
 }
 
 impl<'a> Files<'a> {
+    /// The folder that paths start at.
+    pub(super) fn folder(&self) -> &'a Path {
+        self.folder
+    }
+
     /// No file is read yet. Paths start at the folder.
     pub(super) fn new(folder: &'a Path, world: World<'a>) -> Self {
         Self {

@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::catalog::{Overlay, Profile};
+use crate::catalog::{Output, Overlay, Profile};
 use crate::config::MachineConfig;
 use crate::config::facts::Facts;
 use crate::config::facts::prefix::Prefix;
+use crate::oci::ImageSource;
 use crate::report::{Diagnostic, Place};
 use crate::talos::{Arch, Role, Version};
 use crate::yaml;
@@ -29,6 +30,7 @@ mod field;
 pub(crate) mod file;
 mod name;
 mod meta;
+mod origin;
 mod boot;
 mod node;
 mod network;
@@ -145,13 +147,21 @@ impl fmt::Debug for Text {
 /// What all nodes boot from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// Kernel, initramfs, systemd-boot and stub, or a UKI.
-    pub assets: AssetSource,
+    /// Kernel, initramfs, systemd-boot and stub, or a UKI; at least one source. What the first lacks
+    /// is taken from the next.
+    pub assets: Vec<AssetSource>,
     /// The processors that the media are for.
     pub arch: Arch,
     /// A folder with GRUB's `i386-pc` files, for media that start under a BIOS, where the file
     /// names one.
     pub grub: Option<PathBuf>,
+    /// Where the files of boards come from, by the names that overlays have for them; those that are
+    /// not here are Sidero's own of the release.
+    pub artifacts: BTreeMap<String, TreeSource>,
+    /// How registries are reached, by host; those that are not here by TLS and without mirrors.
+    pub registries: BTreeMap<String, Host>,
+    /// Who must have signed images and files from outside, where the file says.
+    pub signed_by: Option<Signer>,
 }
 
 /// Where boot assets come from.
@@ -161,9 +171,77 @@ pub enum AssetSource {
     Dir(PathBuf),
     /// One UKI.
     Uki(PathBuf),
-    /// A source that this version cannot open yet, as written.
-    Other(String),
+    /// An ISO.
+    Iso(PathBuf),
+    /// A raw disk, perhaps compressed.
+    Raw(PathBuf),
+    /// A container image.
+    Image {
+        /// As the site file has it, which is how the lock file names it.
+        written: String,
+        /// Where it is.
+        source: ImageSource,
+    },
+    /// A file on a web server: a UKI, an ISO, a raw disk.
+    Web(Url),
 }
+
+/// Where a tree of files comes from: a system extension, the artifacts of boards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeSource {
+    /// What Sidero's catalogue of the release has under a name: `siderolabs/iscsi-tools`.
+    Official(String),
+    /// A container image.
+    Image {
+        /// As the site file has it, which is how the lock file names it.
+        written: String,
+        /// Where it is.
+        source: ImageSource,
+    },
+    /// A tar archive, perhaps compressed.
+    Tar(PathBuf),
+    /// A folder.
+    Dir(PathBuf),
+}
+
+impl TreeSource {
+    /// What messages call it: its image's name, or its path.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Official(name) | Self::Image { written: name, .. } => name.clone(),
+            Self::Tar(path) | Self::Dir(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// How this program reaches a registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Hosts that are asked before it, in order.
+    pub mirrors: Vec<String>,
+    /// Whether it is asked without TLS.
+    pub plain_http: bool,
+}
+
+/// Who must have signed what comes from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// Those who make Talos.
+    Sidero,
+    /// Whoever has the private half of this key, a file of PEM.
+    Key(PathBuf),
+    /// Someone with a certificate of Sigstore's.
+    Identity {
+        /// Whom it names; `*` stands for any characters.
+        identity: String,
+        /// Who vouched for that.
+        issuer: String,
+    },
+}
+
+/// The URL of a file: `https://HOST/PATH`, or `http`. It holds no password.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Url(String);
 
 /// One machine.
 #[derive(Clone)]
@@ -190,6 +268,8 @@ pub struct Node {
     /// Kernel arguments besides the profile's: those of all nodes, of the defaults, of the
     /// overlays and of the node, in this order.
     pub kernel_args: Vec<String>,
+    /// System extensions: those of all nodes, of the defaults and its own, in this order, each once.
+    pub extensions: Vec<TreeSource>,
     /// Values for the META partition by their keys.
     pub meta: BTreeMap<u8, String>,
     /// How the config gets into the medium.
@@ -210,6 +290,7 @@ impl fmt::Debug for Node {
             .field("patches", &self.patches)
             .field("overlays", &self.overlays.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("kernel_args", &self.kernel_args)
+            .field("extensions", &self.extensions)
             .field("meta", &self.meta.keys().collect::<Vec<_>>())
             .field("embed", &self.embed)
             .field("place", &self.place)
@@ -226,17 +307,32 @@ pub enum Embed {
     Addon,
     /// Behind the initramfs.
     Initramfs,
+    /// On a volume of its own, which Talos' platform code looks for.
+    Volume,
     /// Not at all: Talos waits for it in maintenance mode.
     None,
 }
 
 impl Embed {
+    /// What it comes to with a profile and a version of Talos: anything but [`Self::Auto`].
+    pub fn settled(self, profile: &Profile, talos: &Version) -> Self {
+        match (self, &profile.output) {
+            (Self::None, _) => Self::None,
+            (_, Output::Seed(_)) => Self::Volume,
+            (Self::Auto, Output::Pxe(_)) => Self::Initramfs,
+            (Self::Auto, _) if talos.reads_embedded_config() => Self::Addon,
+            (Self::Auto, _) => Self::Volume,
+            (how, _) => how,
+        }
+    }
+
     /// The name that the site file has for it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Addon => "addon",
             Self::Initramfs => "initramfs",
+            Self::Volume => "volume",
             Self::None => "none",
         }
     }

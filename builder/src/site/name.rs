@@ -10,7 +10,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{ClusterName, Endpoint, NodeName};
+use super::{ClusterName, Endpoint, NodeName, Url};
 
 /// What is wrong with a text, and what to write.
 pub(super) type Wrong = (&'static str, &'static str);
@@ -59,6 +59,40 @@ impl ClusterName {
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Url {
+    /// Takes the URL of a file.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no `https` or `http` URL of a host and a path, or holds a user's name.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let (authority, path) =
+            rest.and_then(|rest| rest.split_once('/')).ok_or("this is no URL of a file")?;
+        if authority.contains('@') {
+            return Err("a URL must not hold a user's name or password");
+        }
+        let is_plain = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('#');
+        let is_file = !path.is_empty() && !path.ends_with('/') && !authority.is_empty();
+        if is_plain && is_file {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("this is no URL of a file")
+        }
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part of its path, without a query.
+    pub fn file_name(&self) -> &str {
+        let path = self.0.split('?').next().unwrap_or_default();
+        path.rsplit('/').next().unwrap_or_default()
     }
 }
 

@@ -13,7 +13,7 @@ use super::boot::{checked, kernel_args};
 use super::field::{Fields, Written, choose, items, open, quote};
 use super::file::Files;
 use super::key::node::NODE;
-use super::{Embed, NodeName, Source, meta};
+use super::{Embed, NodeName, Source, TreeSource, meta, origin};
 use crate::report::{Diagnostic, Place};
 use crate::talos::Role;
 use crate::yaml::Node;
@@ -27,6 +27,7 @@ pub(super) struct Common {
     pub(super) profile: Option<Written<String>>,
     pub(super) overlays: Vec<Written<String>>,
     pub(super) kernel_args: Vec<String>,
+    pub(super) extensions: Vec<TreeSource>,
     pub(super) embed: Option<Written<Embed>>,
     pub(super) meta: BTreeMap<u8, String>,
     pub(super) patches: Vec<Source>,
@@ -53,7 +54,8 @@ pub(super) fn common(
     files: &mut Files<'_>,
     problems: &mut Vec<Diagnostic>,
 ) -> Common {
-    const EMBEDS: [Embed; 4] = [Embed::Auto, Embed::Addon, Embed::Initramfs, Embed::None];
+    const EMBEDS: [Embed; 5] =
+        [Embed::Auto, Embed::Addon, Embed::Initramfs, Embed::Volume, Embed::None];
     let owned = |text: Written<&str>| Written { value: text.value.to_owned(), place: text.place };
     let embed =
         fields.text("embed", problems).and_then(|text| embed_mode(&text, &EMBEDS, problems));
@@ -61,6 +63,7 @@ pub(super) fn common(
         profile: fields.text("profile", problems).map(owned),
         overlays: overlays(fields, problems).into_iter().map(owned).collect(),
         kernel_args: kernel_args(fields, problems),
+        extensions: origin::trees(fields, "extensions", files.folder(), problems),
         embed,
         meta: fields.get("meta").map(|node| meta::read(node, problems)).unwrap_or_default(),
         patches: files.patches(fields, problems),
@@ -77,10 +80,10 @@ fn embed_mode(
     modes: &[Embed],
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Written<Embed>> {
-    if let "volume" | "url" = text.value {
+    if text.value == "url" {
         let message = format!("`embed: {}` is not supported by this version", text.value);
         let problem = Diagnostic::error("unsupported-value", message).at(text.place.clone());
-        problems.push(problem.help("use one of auto, addon, initramfs, none"));
+        problems.push(problem.help("use one of auto, addon, initramfs, volume, none"));
         return None;
     }
     let choices: Vec<_> = modes.iter().map(|&mode| (mode.name(), mode)).collect();
@@ -178,6 +181,11 @@ impl Common {
         for overlay in &node.overlays {
             if !merged.overlays.iter().any(|known| known.value == overlay.value) {
                 merged.overlays.push(overlay.clone());
+            }
+        }
+        for extension in &node.extensions {
+            if !merged.extensions.contains(extension) {
+                merged.extensions.push(extension.clone());
             }
         }
         merged.meta.extend(node.meta.iter().map(|(key, value)| (*key, value.clone())));

@@ -17,7 +17,7 @@ use super::field::{Fields, Written, open, quote};
 use super::file::Files;
 use super::key::{SITE, network::NETWORK, node::DEFAULTS, node::FACTS};
 use super::node::{self, Common, DEFAULT_PROFILE, WrittenNode};
-use super::{Embed, MAX_BYTES, Node, Site, World, value};
+use super::{Embed, MAX_BYTES, Node, Site, TreeSource, World, value};
 use crate::config::facts::Facts;
 use crate::report::{Diagnostic, Place};
 use crate::units::Size;
@@ -261,6 +261,7 @@ impl Shared<'_> {
                 profile_name: profile_name.value.clone(),
                 profile: profile.clone()?,
                 overlays,
+                extensions: self.extensions(&common),
                 meta: common.meta.clone(),
                 embed,
                 place: written.place.clone(),
@@ -268,6 +269,14 @@ impl Shared<'_> {
         };
         let node = node();
         Half { written, node, made }
+    }
+
+    /// The extensions of all nodes, and then those of the defaults and of the node; each once.
+    fn extensions(&self, common: &Common) -> Vec<TreeSource> {
+        let mut extensions = self.boot.extensions.clone();
+        let more = common.extensions.iter().filter(|more| !self.boot.extensions.contains(more));
+        extensions.extend(more.cloned());
+        extensions
     }
 
     /// Whether a node's config is made here. One that gets none on its medium may say nothing.

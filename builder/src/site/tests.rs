@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog;
 use crate::catalog::Output;
 use crate::config::facts::network::Route;
+use crate::oci::reference::Reference;
 
 const CONTROL_PLANE: &str =
     "version: v1alpha1\nmachine: {type: controlplane, install: {disk: /dev/vda}}\n";
@@ -85,7 +86,7 @@ fn what_is_not_said_is_filled_in() {
     assert_eq!(node.place.to_string(), "d/site.yaml:6:5");
     let site = read(&with("v1.13.9", "", "", ", role: worker, config: w.yaml")).unwrap();
     assert_eq!(site.boot.arch, Arch::Amd64);
-    assert_eq!(site.boot.assets, AssetSource::Dir("d/assets".into()));
+    assert_eq!(site.boot.assets, [AssetSource::Dir("d/assets".into())]);
     assert_eq!(site.boot.grub, None);
 }
 
@@ -109,28 +110,94 @@ fn a_node_overrides_and_extends_the_defaults() {
     assert_eq!(node.meta, BTreeMap::from([(12, "0644".to_owned()), (13, "b".to_owned())]));
 }
 
+fn assets(text: &str) -> Result<AssetSource, String> {
+    let site = with("v1.13.9", "", "", ", role: worker, config: w.yaml");
+    let site = site.replace("dir:assets", text);
+    let sole = |site: Site| site.boot.assets.into_iter().next().unwrap();
+    read(&site).map(sole).map_err(|problems| problems[0].message.clone())
+}
+
 #[test]
-fn assets_are_a_folder_or_a_uki() {
-    let assets = |text: &str| {
-        let text =
-            with("v1.13.9", "", "", ", role: worker, config: w.yaml").replace("dir:assets", text);
-        read(&text).map(|site| site.boot.assets).map_err(|problems| problems[0].message.clone())
-    };
+fn assets_come_from_what_people_have() {
     assert_eq!(assets("uki:a.efi"), Ok(AssetSource::Uki("d/a.efi".into())));
     assert_eq!(assets("uki:/x/a.efi"), Ok(AssetSource::Uki("/x/a.efi".into())));
     assert_eq!(assets("../assets"), Ok(AssetSource::Dir("d/../assets".into())));
-    assert_eq!(assets("oci://x"), Ok(AssetSource::Other("oci://x".into())));
+    assert_eq!(assets("iso:a.iso"), Ok(AssetSource::Iso("d/a.iso".into())));
+    assert_eq!(assets("raw:a.raw.zst"), Ok(AssetSource::Raw("d/a.raw.zst".into())));
     assert_eq!(assets("ftp://x"), Err("`ftp` is no source of boot assets".into()));
-    assert_eq!(assets("a.efi"), Err("a UKI is named by `uki:`".into()));
+    let kind = |kind| Err(format!("a file of boot assets is named by its kind, `{kind}:`"));
+    assert_eq!(assets("a.efi"), kind("uki"));
+    assert_eq!(assets("b/a.raw.xz"), kind("raw"));
     assert_eq!(assets("uki:"), Err("`assets` is no path".into()));
+}
+
+#[test]
+fn assets_come_from_images_and_servers() {
+    let image = |text: &str| match assets(text) {
+        Ok(AssetSource::Image { written, source }) => {
+            assert_eq!(written, text);
+            Some(source)
+        }
+        _ => None,
+    };
+    let name = Reference::parse("ghcr.io/siderolabs/imager:v1.13.9").unwrap();
+    let want = ImageSource::Registry(name);
+    assert_eq!(image("oci://ghcr.io/siderolabs/imager:v1.13.9").unwrap(), want);
+    let layout = |pick: Option<&str>| ImageSource::Layout {
+        path: "d/b/c".into(),
+        pick: pick.map(str::to_owned),
+    };
+    assert_eq!(image("oci-layout:b/c").unwrap(), layout(None));
+    assert_eq!(image("oci-layout:b/c:v1").unwrap(), layout(Some("v1")));
+    let archive = ImageSource::Archive { path: "d/i.tar".into(), pick: None };
+    assert_eq!(image("docker-archive:i.tar").unwrap(), archive);
+    let web = "https://factory.talos.dev/image/x/v1.13.9/metal-amd64.iso";
+    assert_eq!(assets(web), Ok(AssetSource::Web(Url::parse(web).unwrap())));
+    for bad in ["oci://imager", "oci-layout:", "https://h", "https://u:p@h/a.iso", "https://h/a b"]
+    {
+        assert!(assets(bad).is_err(), "{bad}");
+    }
+    assert!(!assets("https://u:geheim@h/a.iso").unwrap_err().contains("geheim"));
+}
+
+#[test]
+fn extensions_add_up_and_each_is_there_once() {
+    let node = node(
+        "extensions: [ghcr.io/siderolabs/a:v1, ./own]",
+        ", role: worker, config: w.yaml, extensions: [tar:x.tar.gz, ./own, siderolabs/gvisor]",
+    );
+    let shown = node.extensions.iter().map(|source| match source {
+        TreeSource::Image { source: ImageSource::Registry(name), .. } => name.to_string(),
+        TreeSource::Image { source, .. } => format!("{source:?}"),
+        TreeSource::Official(name) => format!("official {name}"),
+        TreeSource::Tar(path) => format!("tar {}", path.display()),
+        TreeSource::Dir(path) => format!("dir {}", path.display()),
+    });
+    let want =
+        ["ghcr.io/siderolabs/a:v1", "dir d/./own", "tar d/x.tar.gz", "official siderolabs/gvisor"];
+    assert_eq!(shown.collect::<Vec<_>>(), want);
+    let wrong = |text: &str| {
+        told(&with(
+            "v1.13.9",
+            "",
+            "",
+            &format!(", role: worker, config: w.yaml, extensions: {text}"),
+        ))
+    };
+    assert_eq!(wrong("[iscsi-tools]"), ["source 6:60"]);
+    assert_eq!(wrong("[ftp:x, tar:a.tar, tar:a.tar]"), ["source 6:60", "duplicate-source 6:78"]);
 }
 
 #[test]
 fn an_old_talos_embeds_nothing() {
     let site = |talos, node: &str| told(&with(talos, "", "", &format!(", role: worker{node}")));
     assert_eq!(site("v1.12.0-alpha.1", ", config: w.yaml"), [""; 0]);
-    assert_eq!(site("v1.11.9", ", config: w.yaml"), ["embed-too-old 2:67"]);
-    assert_eq!(site("v1.11.9", ", config: w.yaml, embed: auto"), ["embed-too-old 6:54"]);
+    assert_eq!(site("v1.11.9", ", config: w.yaml"), [""; 0]);
+    assert_eq!(site("v1.11.9", ", config: w.yaml, embed: auto"), [""; 0]);
+    assert_eq!(site("v1.11.9", ", config: w.yaml, embed: volume"), [""; 0]);
+    assert_eq!(site("v1.11.9", ", config: w.yaml, embed: addon"), ["embed-too-old 6:54"]);
+    assert_eq!(site("v1.11.9", ", config: w.yaml, embed: initramfs"), ["embed-too-old 6:54"]);
+    assert_eq!(site("v1.11.9", ", config: w.yaml, profile: metal-pxe"), ["embed-too-old 2:67"]);
     assert_eq!(site("v1.11.9", ", embed: none"), [""; 0]);
     assert_eq!(site("v1.9.9", ", embed: none"), ["talos-too-old 2:67"]);
 }
@@ -145,6 +212,35 @@ fn an_addon_needs_something_to_read_it() {
     assert_eq!(site("vm"), [""; 0]);
     assert_eq!(site("metal-iso-hybrid"), [""; 0]);
     assert_eq!(site("metal-pxe"), ["embed-profile 6:54"]);
+}
+
+#[test]
+fn a_volume_needs_someone_who_looks_for_it() {
+    let site = |embed: &str, profile: &str| {
+        let node = format!(", role: worker, config: w.yaml, embed: {embed}, profile: {profile}");
+        told(&with("v1.13.9", "", "", &node))
+    };
+    assert_eq!(site("volume", "metal-disk"), [""; 0]);
+    assert_eq!(site("volume", "nocloud-disk"), [""; 0]);
+    assert_eq!(site("volume", "metal-seed"), [""; 0]);
+    assert_eq!(site("auto", "nocloud-seed"), [""; 0]);
+    assert_eq!(site("volume", "metal-pxe"), ["embed-profile 6:54"]);
+    assert_eq!(site("addon", "metal-seed"), ["embed-profile 6:54"]);
+    assert_eq!(site("none", "metal-seed"), ["unused-config 6:39", "embed-profile 6:54"]);
+}
+
+#[test]
+fn a_seed_takes_nothing_that_is_for_what_boots() {
+    let site = |said: &str| {
+        let node = format!(", role: worker, config: w.yaml, profile: metal-seed{said}");
+        told(&with("v1.13.9", "", "", &node))
+    };
+    assert_eq!(site(""), [""; 0]);
+    assert_eq!(site(", kernel_args: [a=1]"), ["seed-unused 6:81"]);
+    assert_eq!(
+        site(", extensions: [./x], meta: {12: a}"),
+        ["seed-unused 6:80", "seed-unused 6:93"]
+    );
 }
 
 #[test]

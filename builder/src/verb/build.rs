@@ -10,22 +10,28 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+use crate::asset::board::{self, Board};
 use crate::asset::grub::{self, Grub};
 use crate::asset::{self, Assets};
 use crate::blob::Blob;
+use crate::catalog::Output;
 use crate::catalog::value::Firmware;
 use crate::cli::Build;
 use crate::inspect::memo::Memo;
 use crate::layout::{self, FileKind, LayoutError, OutputFile, esp};
+use crate::oci::ImageSource;
 use crate::payload::{self, PayloadError};
-use crate::plan::{Embedding, Line, Medium, NodePlan};
+use crate::plan::{Embedding, Medium, NodePlan};
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::sink::file::{Batch, Extra, Pending};
 use crate::sink::name::Name;
 use crate::sink::{Access, SinkError};
 use crate::site::{AssetSource, Site};
+use crate::talos::Version;
 use crate::verb::manifest::{MANIFEST, Manifest};
+use crate::verb::supply::{Look, Supplier};
+use crate::verb::variants::Variants;
 use crate::verb::{Cause, Failure, asset_failure, chain, decide, readback};
 
 /// Builds the media.
@@ -37,14 +43,28 @@ use crate::verb::{Cause, Failure, asset_failure, chain, decide, readback};
 pub fn build(args: &Build, now: SystemTime, progress: &Progress) -> Result<(), Failure> {
     let (site, plans) = decide(&args.site, &args.nodes, now, progress)?;
     let mut memo = Memo::default();
-    let assets = asset::open(&site.boot.assets, site.boot.arch, &mut memo);
-    let assets = assets.map_err(|error| asset_failure(&error))?;
-    warn_of_signature(&assets, &plans, progress);
-    let grub = open_grub(&site, &plans)?;
+    let mut supplier = Supplier::open(&site, &args.sources, Look::Locked, progress)?;
+    let mut variants = Variants::default();
+    let mut grub = None;
+    let mut inputs = Vec::new();
+    if !boots_nothing(&site) {
+        let supply = supplier.assets()?;
+        let assets = asset::open(&supply, site.boot.arch, &supplier.store, &mut memo);
+        let assets = assets.map_err(|error| asset_failure(&error))?;
+        check_release(&site, &assets)?;
+        supplier.judge(&assets.inputs)?;
+        warn_of_signature(&assets, &plans, progress);
+        grub = open_grub(&site, &assets, &plans)?;
+        variants = Variants::make(&site, &assets, &plans, &mut supplier, &mut memo, progress);
+        inputs = assets.inputs;
+    }
+    let boards = plans.iter().map(|plan| open_board(plan, &mut supplier));
+    let boards = boards.collect::<Result<Vec<_>, _>>()?;
     let batch = Batch::open(&args.out).map_err(|error| sink_failure(&error))?;
-    let manifest = Manifest::new(&site, &assets, &args.out);
+    let manifest = Manifest::new(&site, &inputs, &supplier, &args.out);
+    supplier.keep(args.nodes.is_empty())?;
     let mut build = Run {
-        assets,
+        variants,
         grub,
         batch,
         memo,
@@ -54,17 +74,22 @@ pub fn build(args: &Build, now: SystemTime, progress: &Progress) -> Result<(), F
         has_read: false,
     };
     let mut failures = Vec::new();
-    for plan in &plans {
-        if let Err(failure) = build.node(plan) {
+    for (plan, board) in plans.iter().zip(&boards) {
+        if let Err(failure) = build.node(plan, board.as_ref()) {
             failures.push((plan, failure));
         }
     }
     build.finish(&plans, failures)
 }
 
+/// Whether all of a site's media are seeds, so that its boot assets are not looked at.
+fn boots_nothing(site: &Site) -> bool {
+    site.nodes.iter().all(|node| matches!(node.profile.output, Output::Seed(_)))
+}
+
 /// A build under way.
 struct Run<'a> {
-    assets: Assets,
+    variants: Variants,
     grub: Option<Grub>,
     batch: Batch,
     memo: Memo,
@@ -77,13 +102,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Builds one node's medium; all of it, or nothing.
-    fn node(&mut self, plan: &NodePlan) -> Result<(), Failure> {
-        let payload = payload::build(plan, &self.assets);
-        let payload = payload.map_err(|error| payload_failure(plan, &error))?;
-        let grub = self.grub.as_ref().filter(|_| starts_by_bios(plan));
-        let parts = layout::Parts { plan, assets: &self.assets, payload: &payload, grub };
-        let files = layout::lay_out(&parts, &mut self.laid)
-            .map_err(|error| layout_failure(plan, &error))?;
+    fn node(&mut self, plan: &NodePlan, board: Option<&Board>) -> Result<(), Failure> {
+        let files = self.lay_out(plan, board)?;
         let mut pending = Vec::new();
         for file in &files {
             pending.push(self.write(plan, file)?);
@@ -98,6 +118,24 @@ impl Run<'_> {
             "embed": plan.embed.name(), "config_sha256": config,
         }));
         Ok(())
+    }
+
+    /// Lays out a node's medium.
+    fn lay_out(
+        &mut self,
+        plan: &NodePlan,
+        board: Option<&Board>,
+    ) -> Result<Vec<OutputFile>, Failure> {
+        let failed = |error: LayoutError| layout_failure(plan, &error);
+        if plan.medium == Medium::Seed {
+            return layout::seed(plan).map_err(failed);
+        }
+        let assets = self.variants.of(plan)?;
+        let payload = payload::build(plan, assets);
+        let payload = payload.map_err(|error| payload_failure(plan, &error))?;
+        let grub = self.grub.as_ref().filter(|_| starts_by_bios(plan));
+        let parts = layout::Parts { plan, assets, payload: &payload, grub, board };
+        layout::lay_out(&parts, &mut self.laid).map_err(failed)
     }
 
     /// Writes one file aside and reads it back.
@@ -124,8 +162,11 @@ impl Run<'_> {
         if self.has_read {
             self.memo.alias(&written, meant);
         }
-        let is_kept = plan.line != Line::Custom && !matches!(plan.embed, Embedding::Initramfs(_));
-        let keeps_line = self.assets.ready_uki.is_some() && is_kept;
+        let keeps_line = match plan.medium {
+            Medium::Seed => false,
+            _ => payload::keeps_uki(plan, self.variants.of(plan)?)
+                .map_err(|error| payload_failure(plan, &error))?,
+        };
         readback::check(plan, &written, keeps_line, &mut self.memo).map_err(|mismatch| {
             let message = format!("`{}` is not what was meant: {mismatch}", file.name().as_str());
             let help = "nothing was kept of it; check the disk and the boot assets, and report \
@@ -170,6 +211,29 @@ impl Run<'_> {
     }
 }
 
+/// Sees to it that the boot assets are of the release that configs and command lines are made for, as
+/// far as they or the tags of Talos' own images tell.
+fn check_release(site: &Site, assets: &Assets) -> Result<(), Failure> {
+    let wanted = site.cluster.talos.to_string();
+    let tagged = site.boot.assets.iter().filter_map(|source| match source {
+        AssetSource::Image { source: ImageSource::Registry(name), .. } => {
+            let is_talos =
+                ["/imager", "/installer"].iter().any(|own| name.repository().ends_with(own));
+            name.tag().filter(|tag| is_talos && Version::parse(tag).is_some())
+        }
+        _ => None,
+    });
+    let told = assets.talos.as_deref().into_iter().chain(tagged);
+    let Some(other) = told.into_iter().find(|told| *told != wanted) else { return Ok(()) };
+    let message = format!("the boot assets are of Talos {other}, and the site is for {wanted}");
+    let place = site.cluster.talos_place.clone();
+    let help = format!("write `talos: {other}`, or name the assets of {wanted}");
+    Err(Failure::new(
+        Cause::Files,
+        Diagnostic::error("assets-release", message).at(place).help(help),
+    ))
+}
+
 /// An addon that nobody signed beside a UKI that someone did: firmware that checks takes the UKI alone.
 fn warn_of_signature(assets: &Assets, plans: &[NodePlan], progress: &Progress) {
     let is_signed = assets.ready_uki.as_ref().is_some_and(|uki| uki.is_signed);
@@ -188,19 +252,23 @@ fn starts_by_bios(plan: &NodePlan) -> bool {
 }
 
 /// GRUB, if any medium wants it.
-fn open_grub(site: &Site, plans: &[NodePlan]) -> Result<Option<Grub>, Failure> {
+fn open_grub(site: &Site, assets: &Assets, plans: &[NodePlan]) -> Result<Option<Grub>, Failure> {
     if !plans.iter().any(starts_by_bios) {
         return Ok(None);
     }
-    let beside = match &site.boot.assets {
-        AssetSource::Dir(folder) => folder.as_path(),
-        AssetSource::Uki(file) => file.parent().unwrap_or(file),
-        // Refused when the assets are opened.
-        AssetSource::Other(_) => return Ok(None),
-    };
-    grub::open(site.boot.grub.as_deref(), beside).map(Some).map_err(|error| {
+    grub::open(site.boot.grub.as_deref(), assets.grub.as_ref()).map(Some).map_err(|error| {
         let diagnostic = Diagnostic::error("grub", chain(&error)).help(error.help());
         Failure::new(Cause::Assets, diagnostic)
+    })
+}
+
+/// The files of a node's board, if it is one.
+fn open_board(plan: &NodePlan, supplier: &mut Supplier<'_>) -> Result<Option<Board>, Failure> {
+    let Some(needs) = &plan.board else { return Ok(None) };
+    let tree = supplier.artifacts(&needs.artifacts)?;
+    board::open(needs, &tree).map(Some).map_err(|error| {
+        let message = format!("node `{}`: {}", plan.name, chain(&error));
+        Failure::new(Cause::Assets, Diagnostic::error("board", message).help(error.help()))
     })
 }
 

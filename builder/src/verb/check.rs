@@ -148,7 +148,8 @@ fn medium(node: &Node) -> Medium {
             Medium::Iso { halts_if_installed: iso.halt_if_installed && !taken }
         }
         Output::Disk(_) => Medium::Disk,
-        Output::Pxe(_) => Medium::Pxe,
+        // Nothing is known of what a seed is put beside.
+        Output::Pxe(_) | Output::Seed(_) => Medium::Pxe,
     }
 }
 

@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -16,12 +18,13 @@ use crate::blob::Blob;
 use crate::cli::Inspect;
 use crate::config::MachineConfig;
 use crate::digest::Digest;
-use crate::inspect::init::Found;
 use crate::inspect::memo::Memo;
-use crate::inspect::{self, Boot, Door, Firmware, Kind, Medium};
+use crate::inspect::volume::Volume;
+use crate::inspect::{self, Boot, Config, Firmware, Medium};
 use crate::plan::cmdline::mask_meta;
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
+use crate::sink::patch::{self, Leftover, PatchError};
 use crate::units::Size;
 use crate::verb::{Cause, Failure};
 
@@ -29,77 +32,66 @@ use crate::verb::{Cause, Failure};
 ///
 /// # Errors
 ///
-/// Where it cannot be opened, is damaged, or no config is found that was asked for.
+/// Where it cannot be opened or is damaged.
 pub fn inspect(args: &Inspect, progress: &Progress) -> Result<(), Failure> {
-    let path = args.image.display();
-    let file = File::open(&args.image).and_then(|file| Blob::from_file(&path.to_string(), file));
-    let blob = file.map_err(|error| {
-        let message = format!("`{path}` cannot be read: {error}");
-        Failure::new(Cause::World, Diagnostic::error("read", message))
-    })?;
-    let medium = inspect::open(&blob, &mut Memo::default()).map_err(|damage| {
-        let message = format!("`{path}` does not boot as it is: {damage}");
-        let help = "an image is an ISO, a raw disk, a UKI or an initramfs; build it again";
-        Failure::new(Cause::Medium, Diagnostic::error("damage", message).help(help))
-    })?;
-    if args.config {
-        return print_config(&path.to_string(), &medium, progress);
-    }
+    let path = args.image.display().to_string();
+    let (_, medium) = open(&args.image, &mut Memo::default(), progress)?;
     if progress.is_json() {
         progress.event(to_json(&medium));
     } else {
-        progress.print(about(&path.to_string(), &medium).as_bytes());
+        progress.print(about(&path, &medium).as_bytes());
     }
     Ok(())
 }
 
-/// Prints the config that all boots find.
-fn print_config(path: &str, medium: &Medium, progress: &Progress) -> Result<(), Failure> {
-    let fail = |code, message: String, help| {
-        Err(Failure::new(Cause::Medium, Diagnostic::error(code, message).help(help)))
-    };
-    let found: Vec<&Found> = medium.boots.iter().filter_map(|boot| boot.found.as_ref()).collect();
-    match found.first() {
-        None => fail(
-            "no-config",
-            format!("`{path}` holds no machine config"),
-            "Talos would wait in maintenance mode; build the medium with a config",
-        ),
-        Some(first) if found.iter().any(|other| other.digest != first.digest) => fail(
-            "two-configs",
-            format!("the boot entries of `{path}` find different machine configs"),
-            "run `talforge inspect` without `--config` to see which",
-        ),
-        Some(first) => {
-            progress.print(&first.bytes);
-            Ok(())
+/// Opens a medium, and tells where a change of it was cut short.
+pub(super) fn open(
+    image: &Path,
+    memo: &mut Memo,
+    progress: &Progress,
+) -> Result<(Blob, Medium), Failure> {
+    let path = image.display();
+    match patch::leftover(image) {
+        Ok(Leftover::Busy) => {
+            let busy = PatchError::Busy { path: image.to_owned() };
+            return Err(Failure::new(Cause::World, busy.diagnostic()));
         }
+        Ok(Leftover::CutShort) => {
+            let message = format!("a change of `{path}` was cut short");
+            let help =
+                "the next `talforge config set` or `remove` on it takes the change back first";
+            progress.diagnostic(&Diagnostic::warning("medium-cut-short", message).help(help));
+        }
+        // A medium that cannot be opened is told of below.
+        Ok(Leftover::None) | Err(_) => {}
     }
+    let file = File::open(image).and_then(|file| Blob::from_file(&path.to_string(), file));
+    let blob = file.map_err(|error| {
+        let message = format!("`{path}` cannot be read: {error}");
+        Failure::new(Cause::World, Diagnostic::error("read", message))
+    })?;
+    let medium = inspect::open(&blob, memo).map_err(|damage| {
+        let message = format!("`{path}` does not boot as it is: {damage}");
+        let help = "an image is an ISO, a raw disk, a UKI or an initramfs; build it again";
+        Failure::new(Cause::Medium, Diagnostic::error("damage", message).help(help))
+    })?;
+    Ok((blob, medium))
 }
 
-fn kind(medium: &Medium) -> String {
-    match medium.kind {
-        Kind::Iso => "ISO".to_owned(),
-        Kind::Disk { sector } => format!("raw disk, {}-byte sectors", sector.bytes()),
-        Kind::Uki => "unified kernel image".to_owned(),
-        Kind::Initrd => "initramfs".to_owned(),
+/// The configs that boots find; those of volumes where the medium boots nothing.
+pub(super) fn configs(medium: &Medium) -> Vec<Config<'_>> {
+    if medium.is_seed() {
+        let volumes = medium.volumes.iter();
+        return volumes.filter_map(|v| Some(Config::Volume(v, v.config.as_ref()?))).collect();
     }
-}
-
-fn door(door: Door) -> &'static str {
-    match door {
-        Door::UefiCd => "UEFI as CD",
-        Door::UefiDisk => "UEFI as disk or USB stick",
-        Door::BiosCd => "BIOS as CD",
-        Door::BiosDisk => "BIOS as disk or USB stick",
-    }
+    medium.boots.iter().filter_map(|boot| medium.config_of(boot)).collect()
 }
 
 /// The text for a person.
 fn about(path: &str, medium: &Medium) -> String {
-    let mut text = format!("{path}: {}", kind(medium));
+    let mut text = format!("{path}: {}", medium.kind);
     text += &medium.volume_id.as_ref().map_or(String::new(), |id| format!(", volume `{id}`"));
-    let doors: Vec<_> = medium.doors.iter().map(|d| door(*d)).collect();
+    let doors: Vec<_> = medium.doors.iter().map(|d| d.name()).collect();
     if !doors.is_empty() {
         text += &format!("\nstarts by {}", doors.join(", "));
     }
@@ -109,8 +101,9 @@ fn about(path: &str, medium: &Medium) -> String {
         text += &format!("  {:#012x} {:>11}  {}\n", region.range.start, rough(len), region.label);
     }
     for boot in &medium.boots {
-        text += &format!("\n{}", boot_text(boot));
+        text += &format!("\n{}", boot_text(boot, medium));
     }
+    medium.volumes.iter().for_each(|volume| text += &volume_text(volume));
     text += &configs_text(medium);
     if let Some(meta) = &medium.meta {
         let keys: Vec<_> = meta.values.keys().map(|key| format!("{key:#04x}")).collect();
@@ -121,7 +114,16 @@ fn about(path: &str, medium: &Medium) -> String {
     text
 }
 
-fn boot_text(boot: &Boot) -> String {
+fn volume_text(volume: &Volume) -> String {
+    let config = match &volume.config {
+        Some(given) => format!("config   {}", given.digest),
+        None => "config   none: Talos waits in maintenance mode".to_owned(),
+    };
+    let files = volume.files.join(", ");
+    format!("\nvolume `{}`, {}\n  files    {files}\n  {config}\n", volume.label, volume.place())
+}
+
+fn boot_text(boot: &Boot, medium: &Medium) -> String {
     let mut text = format!("boot entry \"{}\"\n", boot.title);
     let mut line = |name: &str, value: String| text += &format!("  {name:<9}{value}\n");
     match &boot.firmware {
@@ -143,40 +145,50 @@ fn boot_text(boot: &Boot) -> String {
     for layer in &boot.layers {
         line("layer", format!("{} ({} {})", layer.image, layer.name, layer.version));
     }
-    match &boot.found {
+    match medium.config_of(boot) {
         None => line("config", "none: Talos waits in maintenance mode".to_owned()),
-        Some(found) => line("config", format!("{} in {}", found.digest, found.image)),
+        Some(Config::Embedded(found)) => {
+            line("config", format!("{} in {}", found.digest, found.image));
+        }
+        Some(Config::Volume(volume, given)) => {
+            line("config", format!("{} on volume `{}`", given.digest, volume.label));
+        }
     }
     text
 }
 
 /// Every config that is found, once.
 fn configs_text(medium: &Medium) -> String {
-    let found = medium.boots.iter().filter_map(|boot| boot.found.as_ref());
-    let configs: BTreeMap<Digest, &Found> = found.map(|found| (found.digest, found)).collect();
-    let text = |found: &&Found| {
-        format!(
-            "\nmachine config {}\n  {} bytes, mode {:04o}, owner {}:{}, {}\n{}",
-            found.digest,
-            found.bytes.len(),
-            found.mode,
-            found.uid,
-            found.gid,
-            found.label.as_deref().unwrap_or("no SELinux label"),
-            secrets_text(found),
-        )
+    let found = configs(medium).into_iter();
+    let configs: BTreeMap<Digest, Config<'_>> = found.map(|c| (c.digest(), c)).collect();
+    let text = |config: &Config<'_>| {
+        let how = match config {
+            Config::Embedded(found) => format!(
+                "mode {:04o}, owner {}:{}, {}",
+                found.mode,
+                found.uid,
+                found.gid,
+                found.label.as_deref().unwrap_or("no SELinux label"),
+            ),
+            Config::Volume(volume, _) => {
+                format!("on volume `{}`, for all who may read the medium", volume.label)
+            }
+        };
+        let len = config.bytes().len();
+        let secrets = secrets_text(config.bytes());
+        format!("\nmachine config {}\n  {len} bytes, {how}\n{secrets}", config.digest())
     };
     configs.values().map(text).collect()
 }
 
 /// What a config is found to hold, or nothing where it is no config.
-fn secrets(found: &Found) -> Option<Vec<(&'static str, bool)>> {
-    let config = MachineConfig::parse("config.yaml", found.bytes.clone()).ok()?;
+fn secrets(bytes: &Arc<[u8]>) -> Option<Vec<(&'static str, bool)>> {
+    let config = MachineConfig::parse("config.yaml", bytes.clone()).ok()?;
     Some(config.secrets().to_vec())
 }
 
-fn secrets_text(found: &Found) -> String {
-    let Some(secrets) = secrets(found) else { return "  it is no machine config\n".into() };
+fn secrets_text(bytes: &Arc<[u8]>) -> String {
+    let Some(secrets) = secrets(bytes) else { return "  it is no machine config\n".into() };
     let line = |(name, is_there): &(&str, bool)| {
         let answer = if *is_there { "yes" } else { "no" };
         format!("  {answer:<4} {name}\n")
@@ -205,11 +217,12 @@ fn to_json(medium: &Medium) -> Value {
     };
     json!({
         "event": "medium",
-        "kind": kind(medium),
+        "kind": medium.kind.to_string(),
         "volume_id": medium.volume_id,
-        "starts_by": medium.doors.iter().map(|d| door(*d)).collect::<Vec<_>>(),
+        "starts_by": medium.doors.iter().map(|d| d.name()).collect::<Vec<_>>(),
         "layout": medium.regions.iter().map(region).collect::<Vec<_>>(),
-        "boots": medium.boots.iter().map(boot_json).collect::<Vec<_>>(),
+        "boots": medium.boots.iter().map(|boot| boot_json(boot, medium)).collect::<Vec<_>>(),
+        "volumes": medium.volumes.iter().map(volume_json).collect::<Vec<_>>(),
         "meta": medium.meta.as_ref().map(|meta| {
             meta.values.keys().map(|key| format!("{key:#04x}")).collect::<Vec<_>>()
         }),
@@ -217,7 +230,16 @@ fn to_json(medium: &Medium) -> Value {
     })
 }
 
-fn boot_json(boot: &Boot) -> Value {
+fn volume_json(volume: &Volume) -> Value {
+    json!({
+        "label": volume.label,
+        "partition": volume.partition,
+        "files": volume.files,
+        "config": volume.config.as_ref().map(|given| config_json(&Config::Volume(volume, given))),
+    })
+}
+
+fn boot_json(boot: &Boot, medium: &Medium) -> Value {
     let firmware = match &boot.firmware {
         Firmware::Uefi { esp, uki, addons } => {
             json!({"uefi": {"esp": esp, "uki": uki, "addons": addons}})
@@ -234,22 +256,28 @@ fn boot_json(boot: &Boot) -> Value {
         "stub": boot.stub,
         "cmdline": mask_meta(&boot.cmdline),
         "layers": boot.layers.iter().map(layer).collect::<Vec<_>>(),
-        "config": boot.found.as_ref().map(config_json),
+        "config": medium.config_of(boot).as_ref().map(config_json),
     })
 }
 
-fn config_json(found: &Found) -> Value {
-    let secrets = secrets(found).map(|secrets| {
+fn config_json(config: &Config<'_>) -> Value {
+    let secrets = secrets(config.bytes()).map(|secrets| {
         secrets.into_iter().map(|(name, there)| (name.to_owned(), there.into())).collect()
     });
-    json!({
-        "sha256": found.digest.to_string(),
-        "bytes": found.bytes.len(),
-        "layer": found.image,
-        "mode": format!("{:04o}", found.mode),
-        "uid": found.uid,
-        "gid": found.gid,
-        "selinux": found.label,
+    let mut out = json!({
+        "sha256": config.digest().to_string(),
+        "bytes": config.bytes().len(),
         "secrets": secrets.map(Value::Object),
-    })
+    });
+    match config {
+        Config::Embedded(found) => {
+            out["layer"] = json!(found.image);
+            out["mode"] = json!(format!("{:04o}", found.mode));
+            out["uid"] = json!(found.uid);
+            out["gid"] = json!(found.gid);
+            out["selinux"] = json!(found.label);
+        }
+        Config::Volume(volume, _) => out["volume"] = json!(volume.label),
+    }
+    out
 }

@@ -1,6 +1,6 @@
 //! `manifest.json`: what a build was made of, for programs and for whoever wants to know later.
 //!
-//! In: site, assets, laid out files and their digests. Out: a JSON text.
+//! In: site, inputs, laid out files and their digests. Out: a JSON text.
 //!
 //! It holds no secret: a config shows by its digest alone.
 //!
@@ -13,12 +13,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::asset::Assets;
+use crate::asset::InputFile;
 use crate::blob::{Blob, Extent, Source};
 use crate::digest::Digest;
 use crate::layout::OutputFile;
+use crate::lock::Locked;
 use crate::plan::NodePlan;
 use crate::site::Site;
+use crate::verb::supply::Supplier;
 
 /// Its name in the output folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -33,19 +35,26 @@ pub struct Manifest {
 impl Manifest {
     /// Starts a manifest. Nodes of an earlier one in `out` whose files are still there stay in it,
     /// until they are built again.
-    pub fn new(site: &Site, assets: &Assets, out: &Path) -> Self {
-        let input = |input: &crate::asset::InputFile| {
+    pub(super) fn new(
+        site: &Site,
+        inputs: &[InputFile],
+        supplier: &Supplier<'_>,
+        out: &Path,
+    ) -> Self {
+        let input = |input: &InputFile| {
             json!({
                 "name": input.name, "bytes": input.blob.len(), "sha256": input.digest.to_string(),
             })
         };
+        let reference = |(name, locked): (&str, &Locked)| json!({"reference": name, "sha256": locked.digest().to_string()});
         let head = json!({
             "version": 1,
             "talforge": env!("CARGO_PKG_VERSION"),
             "cluster": site.cluster.name.to_string(),
             "talos": site.cluster.talos.to_string(),
             "arch": site.boot.arch.name(),
-            "inputs": assets.inputs.iter().map(input).collect::<Vec<_>>(),
+            "references": supplier.used().map(reference).collect::<Vec<_>>(),
+            "inputs": inputs.iter().map(input).collect::<Vec<_>>(),
         });
         Self { nodes: earlier(&head, out).unwrap_or_default(), head }
     }

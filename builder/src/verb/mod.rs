@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::asset::AssetError;
+use crate::asset::error::AssetError;
 use crate::cli::{Cli, Command};
 use crate::plan::{self, NodePlan};
 use crate::render::Rendered;
@@ -19,15 +19,23 @@ use crate::report::{Diagnostic, Severity};
 use crate::site::Site;
 
 mod file;
+mod trust;
+mod supply;
+mod variants;
+pub mod lock;
 pub mod build;
+pub mod config;
+pub mod customize;
 pub mod import;
 pub mod init;
 pub mod manifest;
 pub mod inspect;
+pub mod diff;
 pub mod plans;
 pub mod readback;
 pub mod schema;
 pub mod secrets;
+pub mod store;
 pub mod clients;
 pub mod render;
 pub mod check;
@@ -35,6 +43,8 @@ pub mod check;
 /// Why a command ended, by exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
+    /// Two media differ, which was the question: no message, but an exit code of its own.
+    Differ = 0,
     /// A file of the user's is wrong.
     Files = 1,
     /// The machine said no: disk, permission.
@@ -68,7 +78,7 @@ impl Failure {
     /// The exit code.
     pub fn exit_code(&self) -> u8 {
         match self.cause {
-            Cause::Files => 1,
+            Cause::Differ | Cause::Files => 1,
             Cause::World => 3,
             Cause::Assets => 4,
             Cause::Medium => 5,
@@ -103,11 +113,16 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<(), Failure> {
         Command::Check(args) => check::check(args, now, progress),
         Command::Render(args) => render::render(args, now, progress),
         Command::Plan(args) => plans::show(args, now, progress),
+        Command::Lock(args) => lock::lock(args, progress),
         Command::Build(args) => build::build(args, now, progress),
+        Command::Customize(args) => customize::customize(args, progress),
+        Command::Config(args) => config::config(args, progress),
         Command::Talosconfig(args) => clients::talosconfig(args, now, progress),
         Command::Kubeconfig(args) => clients::kubeconfig(args, now, progress),
         Command::Import(args) => import::import(args, progress),
         Command::Inspect(args) => inspect::inspect(args, progress),
+        Command::Store(args) => store::store(args, now, progress),
+        Command::Diff(args) => diff::diff(args, progress),
         Command::Schema(args) => schema::print(args, progress),
         Command::Completions(args) => schema::completions(args, progress),
     }

@@ -10,9 +10,11 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
+use crate::catalog::board::{Board, Esp};
 use crate::cli::Plan;
-use crate::plan::NodePlan;
+use crate::plan::{Medium, NodePlan};
 use crate::report::progress::Progress;
+use crate::site::TreeSource;
 use crate::verb::{Failure, decide};
 
 /// Shows the plans.
@@ -31,11 +33,23 @@ pub fn show(args: &Plan, now: SystemTime, progress: &Progress) -> Result<(), Fai
     Ok(())
 }
 
+/// What to say of a command line that is not ours.
+fn other_line(plan: &NodePlan) -> &'static str {
+    match plan.medium {
+        Medium::Seed if plan.platform.is_metal() => {
+            "that of the medium that boots; it must hold `talos.config=metal-iso`"
+        }
+        Medium::Seed => "that of the medium that boots",
+        _ => "that of the UKI as it was shipped",
+    }
+}
+
 fn about(plan: &NodePlan) -> String {
     let config = plan.embed.config().map_or("none".to_owned(), |config| {
         format!("{} bytes, sha256 {}", config.bytes().len(), config.digest())
     });
     let meta: Vec<_> = plan.meta.keys().map(|key| format!("{key:#04x}")).collect();
+    let layers: Vec<_> = plan.extensions.iter().map(TreeSource::name).collect();
     let mut text = format!(
         "{} ({})\n  writes   {}: {}\n  boots    Talos {} for {}, profile `{}`\n  config   {config}\n  \
          embed    {}: {}\n  cmdline  {}\n",
@@ -48,10 +62,35 @@ fn about(plan: &NodePlan) -> String {
         plan.profile,
         plan.embed.name(),
         plan.embed.reason(),
-        plan.shown_line().unwrap_or_else(|| "that of the UKI as it was shipped".to_owned()),
+        plan.shown_line().unwrap_or_else(|| other_line(plan).to_owned()),
     );
+    if !layers.is_empty() {
+        text += &format!("  layers   {}\n", layers.join(", "));
+    }
+    if let Some(board) = &plan.board {
+        text += &board_text(board);
+    }
     if !meta.is_empty() {
         text += &format!("  META     {}\n", meta.join(", "));
+    }
+    text
+}
+
+/// What a board has on its disk besides.
+fn board_text(board: &Board) -> String {
+    let Board { name, artifacts, first_partition, .. } = board;
+    let mut text =
+        format!("  board    {name}: files of `{artifacts}`, partitions from {first_partition}\n");
+    for raw in &board.raw {
+        text += &format!("           {} at {}\n", raw.from, raw.at);
+    }
+    for file in &board.esp {
+        let (from, to) = match file {
+            Esp::File { from, to } => (from.clone(), to.clone()),
+            Esp::Folder { from, to } => (format!("{from}/"), format!("{to}/")),
+            Esp::Text { text, to } => (format!("{} bytes of text", text.len()), to.clone()),
+        };
+        text += &format!("           {from} in the EFI partition as {to}\n");
     }
     text
 }

@@ -13,10 +13,10 @@ use crate::blob::Blob;
 use crate::catalog::value::Firmware;
 use crate::inspect::damage::Damage;
 use crate::inspect::memo::Memo;
-use crate::inspect::{self, Boot, Door, Medium};
+use crate::inspect::{self, Boot, Config, Door, Medium};
 use crate::payload::uki::Reset;
 use crate::plan::cmdline::mask_meta;
-use crate::plan::{self, NodePlan};
+use crate::plan::{self, Embedding, NodePlan};
 
 /// Where the config must be readable by root alone.
 const CONFIG_MODE: u16 = 0o400;
@@ -76,8 +76,9 @@ pub fn check(
 ) -> Result<(), Mismatch> {
     let medium = inspect::open(file, memo)?;
     check_doors(plan, &medium)?;
+    check_seed(plan, &medium)?;
     for boot in &medium.boots {
-        check_config(plan, boot)?;
+        check_config(plan, &medium, boot)?;
         let is_uefi = matches!(boot.firmware, inspect::Firmware::Uefi { .. });
         if !(keeps_line && is_uefi) {
             check_cmdline(plan, boot)?;
@@ -94,21 +95,49 @@ fn check_doors(plan: &NodePlan, medium: &Medium) -> Result<(), Mismatch> {
         plan::Medium::Iso { firmware: Firmware::Uefi, .. } => &[Door::UefiCd, Door::UefiDisk],
         plan::Medium::Iso { .. } => &[Door::UefiCd, Door::UefiDisk, Door::BiosCd, Door::BiosDisk],
         plan::Medium::Disk { .. } => &[Door::UefiDisk],
-        plan::Medium::Files => &[],
+        plan::Medium::Files | plan::Medium::Seed => &[],
     };
     let wanted: BTreeSet<Door> = wanted.iter().copied().collect();
-    let has_boot = !medium.boots.is_empty();
-    if has_boot && medium.doors.is_superset(&wanted) {
+    let is_whole = medium.boots.is_empty() == (plan.medium == plan::Medium::Seed);
+    if is_whole && medium.doors.is_superset(&wanted) {
         return Ok(());
     }
     Err(Mismatch::Doors { found: medium.doors.clone(), wanted })
 }
 
-fn check_config(plan: &NodePlan, boot: &Boot) -> Result<(), Mismatch> {
+/// A seed has its config under the name that its platform looks for, and nothing else.
+fn check_seed(plan: &NodePlan, medium: &Medium) -> Result<(), Mismatch> {
+    let (plan::Medium::Seed, Some(config)) = (&plan.medium, plan.embed.config()) else {
+        return Ok(());
+    };
+    if let [volume] = &medium.volumes[..]
+        && plan.platform.config_label().is_some_and(|name| volume.label == name)
+        && volume.config.as_ref().is_some_and(|given| given.bytes == *config.bytes())
+    {
+        return Ok(());
+    }
+    let found = medium.volumes.iter().map(|volume| format!("volume `{}`", volume.label));
+    let found = found.collect::<Vec<_>>().join(", ");
+    Err(Mismatch::Config {
+        title: "seed".to_owned(),
+        found: if found.is_empty() { "no volume".to_owned() } else { found },
+        wanted: format!("config {}", config.digest()),
+    })
+}
+
+fn check_config(plan: &NodePlan, medium: &Medium, boot: &Boot) -> Result<(), Mismatch> {
     let config = plan.embed.config();
-    let is_meant = match (config, &boot.found) {
-        (None, None) => true,
-        (Some(config), Some(found)) => {
+    let found = medium.config_of(boot);
+    let is_meant = match (&plan.embed, config, found) {
+        (_, None, None) => true,
+        (Embedding::Volume(_), Some(config), Some(Config::Volume(_, given))) => {
+            given.bytes == *config.bytes()
+        }
+        (
+            Embedding::Addon(_) | Embedding::Initramfs(_),
+            Some(config),
+            Some(Config::Embedded(found)),
+        ) => {
             found.bytes == *config.bytes()
                 && found.mode == CONFIG_MODE
                 && (found.uid, found.gid) == (0, 0)
@@ -119,10 +148,16 @@ fn check_config(plan: &NodePlan, boot: &Boot) -> Result<(), Mismatch> {
     if is_meant {
         return Ok(());
     }
-    let found = boot.found.as_ref().map_or("no config".to_owned(), |found| {
-        let label = found.label.as_deref().unwrap_or("no label");
-        format!("config {} (mode {:o}, {label})", found.digest, found.mode)
-    });
+    let found = match found {
+        None => "no config".to_owned(),
+        Some(Config::Embedded(found)) => {
+            let label = found.label.as_deref().unwrap_or("no label");
+            format!("config {} (mode {:o}, {label})", found.digest, found.mode)
+        }
+        Some(Config::Volume(volume, given)) => {
+            format!("config {} on the volume `{}`", given.digest, volume.label)
+        }
+    };
     let wanted = config.map_or("no config".to_owned(), |c| format!("config {}", c.digest()));
     Err(Mismatch::Config { title: boot.title.clone(), found, wanted })
 }

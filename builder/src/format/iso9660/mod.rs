@@ -1,6 +1,7 @@
 //! ISO 9660 images with Rock Ridge, El Torito and an appended EFI system partition.
 //!
-//! In: files, an EFI system partition (ESP), perhaps a BIOS boot image. Out: first where all of it
+//! In: files, an EFI system partition (ESP) where firmware is to start the image, perhaps a BIOS boot
+//! image. Out: first where all of it
 //! lies ([`place`]), then the image as a [`Blob`] ([`Placed::emit`]).
 //!
 //! ```text
@@ -10,7 +11,7 @@
 //!       34   directories and path tables, for the second volume and for the first
 //!            boot catalog
 //!            contents, each at a multiple of 4096 bytes
-//!            ESP, at a multiple of 1 MiB
+//!            ESP, at a multiple of 1 MiB; nothing where firmware does not start the image
 //!            300 KiB of zeros, for readers that read ahead and for a backup partition table
 //! ```
 //!
@@ -26,7 +27,6 @@
 //!
 //! Not here: what the system area holds (`mbr`, `gpt`), Joliet, directories deeper than 8 levels.
 
-use std::iter;
 use std::ops::Range;
 
 use crate::blob::{Blob, Builder};
@@ -38,6 +38,7 @@ use tree::Tree;
 use volume::Volume;
 
 mod date;
+pub mod edit;
 mod name;
 mod tree;
 mod record;
@@ -88,15 +89,16 @@ impl Block {
     }
 }
 
-/// A volume's name: 1 to 32 characters of `A` to `Z`, `0` to `9` and `_`.
+/// A volume's name: 1 to 32 characters of `A` to `Z`, `0` to `9` and `_`, which are ECMA-119's
+/// d-characters, or of `a` to `z` and `-`, which Linux shows as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeId(String);
 
 impl VolumeId {
     /// Takes a name, or nothing where it is empty, too long, or has other characters in it.
     pub fn new(name: &str) -> Option<Self> {
-        let is_d = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-        let fits = (1..=32).contains(&name.len()) && name.bytes().all(is_d);
+        let is_fine = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+        let fits = (1..=32).contains(&name.len()) && name.bytes().all(is_fine);
         fits.then(|| Self(name.to_owned()))
     }
 }
@@ -112,10 +114,28 @@ pub struct Image {
     pub epoch: u64,
     /// The files. Their contents lie in this order.
     pub files: Vec<File>,
+    /// What firmware starts; nothing on an image that only holds files.
+    pub boot: Option<Boot>,
+}
+
+/// What firmware starts.
+#[derive(Clone, Debug)]
+pub struct Boot {
     /// The EFI system partition: a FAT volume, appended to the files.
     pub esp: Blob,
     /// What machines boot that have a BIOS.
     pub bios: Option<BiosBoot>,
+}
+
+impl Image {
+    /// The length of the EFI system partition; 0 where there is none.
+    fn esp_len(&self) -> u64 {
+        self.boot.as_ref().map_or(0, |boot| boot.esp.len())
+    }
+
+    fn bios(&self) -> Option<&BiosBoot> {
+        self.boot.as_ref()?.bios.as_ref()
+    }
 }
 
 /// A file in an image.
@@ -132,6 +152,13 @@ pub struct File {
 pub enum Content {
     /// They lie among the image's contents.
     Own(Blob),
+    /// The same, with room behind them: another content of at most `room` bytes may take their place.
+    Slot {
+        /// The bytes.
+        content: Blob,
+        /// The bytes that are theirs alone, at least as many as there are now.
+        room: u64,
+    },
     /// They lie in the ESP, in one run, and are not there twice.
     InEsp {
         /// The first one's offset in the ESP, a multiple of 2048.
@@ -183,7 +210,17 @@ pub enum IsoError {
         /// How long it is.
         len: u64,
     },
-    /// No EFI system partition.
+    /// A slot that is smaller than what lies in it.
+    #[error("`{path}` has {len} bytes, and room for {room}")]
+    Slot {
+        /// The file's path.
+        path: String,
+        /// How long it is.
+        len: u64,
+        /// How much room it has.
+        room: u64,
+    },
+    /// An empty EFI system partition.
     #[error("the ESP is empty")]
     NoEsp,
     /// A BIOS boot image without the places that tell it where it lies.
@@ -208,13 +245,14 @@ pub enum IsoError {
 /// Where everything lies in an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// The files: the boot catalog, the BIOS boot image if there is one, then the image's files.
+    /// The files: the boot catalog and the BIOS boot image where there are such, then the image's
+    /// files.
     pub files: Vec<PlacedFile>,
-    /// The boot catalog.
-    pub catalog: Block,
+    /// The boot catalog, where firmware starts the image.
+    pub catalog: Option<Block>,
     /// The BIOS boot image.
     pub eltorito: Option<Block>,
-    /// The ESP, rounded up to whole MiB.
+    /// The ESP, rounded up to whole MiB; empty where there is none.
     pub esp: Range<Block>,
     /// The block after the image.
     pub end: Block,
@@ -260,16 +298,17 @@ pub fn place(image: &Image) -> Result<Placed, IsoError> {
     let second = cursor.metadata(&second_directories)?;
     let first = cursor.metadata(&directories)?;
 
-    let (own, in_image) = files.split_at_mut(1 + usize::from(image.bios.is_some()));
+    let extra = files.len() - image.files.len();
+    let (own, in_image) = files.split_at_mut(extra);
     for file in own.iter_mut() {
         file.start = cursor.take(file.len, PAYLOAD_ALIGN)?;
     }
     for (file, placed) in image.files.iter().zip(in_image.iter_mut()) {
-        if let (Content::Own(_), 1..) = (&file.content, placed.len) {
-            placed.start = cursor.take(placed.len, PAYLOAD_ALIGN)?;
+        if let (Some(room), 1..) = (file.content.room(), placed.len) {
+            placed.start = cursor.take(room, PAYLOAD_ALIGN)?;
         }
     }
-    let start = cursor.take(image.esp.len(), MIB)?;
+    let start = cursor.take(image.esp_len(), MIB)?;
     let end = cursor.take(TAIL_BYTES, MIB)?;
     for (file, placed) in image.files.iter().zip(in_image) {
         if let (Content::InEsp { offset, .. }, 1..) = (&file.content, placed.len) {
@@ -277,8 +316,8 @@ pub fn place(image: &Image) -> Result<Placed, IsoError> {
         }
     }
     Ok(Placed {
-        catalog: files[0].start,
-        eltorito: image.bios.as_ref().map(|_| files[1].start),
+        catalog: image.boot.as_ref().map(|_| files[0].start),
+        eltorito: image.bios().map(|_| files[1].start),
         second_files: outside_esp(image, &files),
         files,
         esp: start..end,
@@ -319,26 +358,30 @@ fn check(image: &Image) -> Result<Stamp, IsoError> {
     if name.len() > 128 || !name.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         return Err(IsoError::VolumeSetId { name: name.clone() });
     }
-    match image.esp.len() {
-        0 => return Err(IsoError::NoEsp),
-        1..=MOST_BYTES => {}
+    match (&image.boot, image.esp_len()) {
+        (Some(_), 0) => return Err(IsoError::NoEsp),
+        (_, 0..=MOST_BYTES) => {}
         _ => return Err(IsoError::TooLarge),
     }
-    if let Some(BiosBoot { image, path }) = &image.bios
+    if let Some(BiosBoot { image, path }) = image.bios()
         && (image.len() < eltorito::LEAST_IMAGE_BYTES || u32::try_from(image.len()).is_err())
     {
         return Err(IsoError::BiosBoot { path: path.clone(), len: image.len() });
     }
     for file in &image.files {
         // Placing looks at each section of a file, so their number is bounded first.
-        if let Content::Own(blob) = &file.content
-            && blob.len() > MOST_BYTES
-        {
+        if file.content.room().is_some_and(|room| room > MOST_BYTES) {
             return Err(IsoError::TooLarge);
+        }
+        if let Content::Slot { content, room } = &file.content
+            && content.len() > *room
+        {
+            let (path, len) = (file.path.clone(), content.len());
+            return Err(IsoError::Slot { path, len, room: *room });
         }
         if let Content::InEsp { offset, len } = file.content
             && (!offset.is_multiple_of(BLOCK_BYTES)
-                || offset.checked_add(len).is_none_or(|end| end > image.esp.len()))
+                || offset.checked_add(len).is_none_or(|end| end > image.esp_len()))
         {
             return Err(IsoError::InEsp { path: file.path.clone(), offset, len });
         }
@@ -349,12 +392,28 @@ fn check(image: &Image) -> Result<Stamp, IsoError> {
 /// All files of an image, none of them placed.
 fn unplaced(image: &Image) -> Vec<PlacedFile> {
     let file = |path: &str, len| PlacedFile { path: path.to_owned(), start: Block(0), len };
-    let bios = image.bios.iter().map(|bios| file(&bios.path, bios.image.len() as u64));
-    let files = image.files.iter().map(|entry| match &entry.content {
-        Content::Own(blob) => file(&entry.path, blob.len()),
-        Content::InEsp { len, .. } => file(&entry.path, *len),
-    });
-    iter::once(file(CATALOG, BLOCK_BYTES)).chain(bios).chain(files).collect()
+    let catalog = image.boot.iter().map(|_| file(CATALOG, BLOCK_BYTES));
+    let bios = image.bios().into_iter().map(|bios| file(&bios.path, bios.image.len() as u64));
+    let files = image.files.iter().map(|entry| file(&entry.path, entry.content.len()));
+    catalog.chain(bios).chain(files).collect()
+}
+
+impl Content {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Own(content) | Self::Slot { content, .. } => content.len(),
+            Self::InEsp { len, .. } => *len,
+        }
+    }
+
+    /// The bytes that it takes of the image's contents, if it lies there.
+    fn room(&self) -> Option<u64> {
+        match self {
+            Self::Own(content) => Some(content.len()),
+            Self::Slot { room, .. } => Some(*room),
+            Self::InEsp { .. } => None,
+        }
+    }
 }
 
 /// The end of what is placed so far, in bytes.
@@ -408,12 +467,12 @@ impl Placed {
             .bytes("second volume descriptors", self.second_descriptors(image));
         let out = self.second().metadata(out);
         let out = self.first().metadata(out);
-        self.contents(out, image)
-            .fill_to(self.esp.start.offset())
-            .blob(&image.esp)
-            .fill_to(backup_at)
-            .bytes("backup partition table", backup)
-            .finish()
+        let out = self.contents(out, image).fill_to(self.esp.start.offset());
+        let out = match &image.boot {
+            Some(boot) => out.blob(&boot.esp),
+            None => out,
+        };
+        out.fill_to(backup_at).bytes("backup partition table", backup).finish()
     }
 
     fn first(&self) -> Shown<'_> {
@@ -438,7 +497,8 @@ impl Placed {
 
     fn descriptors(&self, image: &Image) -> Vec<u8> {
         let primary = self.first().primary(image);
-        [primary, volume::boot_record(self.catalog), volume::terminator()].concat()
+        let boot_record = self.catalog.map(volume::boot_record).unwrap_or_default();
+        [primary, boot_record, volume::terminator()].concat()
     }
 
     fn second_descriptors(&self, image: &Image) -> Vec<u8> {
@@ -446,15 +506,20 @@ impl Placed {
     }
 
     fn contents(&self, out: Builder, image: &Image) -> Builder {
-        let catalog = eltorito::catalog(self.eltorito, &self.esp);
-        let mut out = out.fill_to(self.catalog.offset()).bytes("boot catalog", catalog);
-        if let (Some(start), Some(bios)) = (self.eltorito, &image.bios) {
+        let mut out = out;
+        if let Some(at) = self.catalog {
+            let catalog = eltorito::catalog(self.eltorito, &self.esp);
+            out = out.fill_to(at.offset()).bytes("boot catalog", catalog);
+        }
+        if let (Some(start), Some(bios)) = (self.eltorito, image.bios()) {
             let patched = eltorito::patched(&bios.image, start);
             out = out.fill_to(start.offset()).bytes("bios boot image", patched);
         }
         let first = self.files.len() - image.files.len();
         for (file, placed) in image.files.iter().zip(&self.files[first..]) {
-            if let (Content::Own(blob), 1..) = (&file.content, placed.len) {
+            if let (Content::Own(blob) | Content::Slot { content: blob, .. }, 1..) =
+                (&file.content, placed.len)
+            {
                 out = out.fill_to(placed.start.offset()).blob(blob);
             }
         }
@@ -525,10 +590,12 @@ mod tests {
                 File { path: "EFI/Linux/Test-1.efi".to_owned(), content: in_esp },
                 own("loader/loader.conf", 1),
             ],
-            esp: blob("esp", 3 << 20),
-            bios: Some(BiosBoot {
-                image: vec![0x5a; 3000],
-                path: "boot/grub/i386-pc/eltorito.img".to_owned(),
+            boot: Some(Boot {
+                esp: blob("esp", 3 << 20),
+                bios: Some(BiosBoot {
+                    image: vec![0x5a; 3000],
+                    path: "boot/grub/i386-pc/eltorito.img".to_owned(),
+                }),
             }),
         }
     }
@@ -602,7 +669,7 @@ mod tests {
         let image = image();
         let mut other = image.clone();
         other.files[0].content = Content::Own(Builder::default().zeros("other", 5000).finish());
-        other.esp = Builder::default().zeros("other esp", 3 << 20).finish();
+        other.boot.as_mut().unwrap().esp = Builder::default().zeros("other esp", 3 << 20).finish();
         assert_eq!(place(&image), place(&other));
     }
 
@@ -637,18 +704,23 @@ mod tests {
         in_esp(2048, (3 << 20) - 2047);
         in_esp(!2047, 1 << 11);
         let zeros = |len| Builder::default().zeros("zeros", len).finish();
-        assert_eq!(refusal(&|image| image.esp = zeros(0)), IsoError::NoEsp);
+        assert_eq!(refusal(&|image| image.boot.as_mut().unwrap().esp = zeros(0)), IsoError::NoEsp);
         for len in [u64::MAX, MOST_BYTES - MIB] {
             let large = |image: &mut Image| image.files[0].content = Content::Own(zeros(len));
             assert_eq!(refusal(&large), IsoError::TooLarge);
-            assert_eq!(refusal(&|image| image.esp = zeros(len)), IsoError::TooLarge);
+            assert_eq!(
+                refusal(&|image| image.boot.as_mut().unwrap().esp = zeros(len)),
+                IsoError::TooLarge
+            );
         }
         let epoch = u64::MAX;
         assert_eq!(refusal(&|image| image.epoch = epoch), IsoError::Epoch { epoch });
         let name = "é".to_owned();
         let set = |image: &mut Image| image.volume_set_id = "é".to_owned();
         assert_eq!(refusal(&set), IsoError::VolumeSetId { name });
-        let short = |image: &mut Image| image.bios.as_mut().unwrap().image.truncate(2555);
+        let short = |image: &mut Image| {
+            image.boot.as_mut().unwrap().bios.as_mut().unwrap().image.truncate(2555)
+        };
         let path = "boot/grub/i386-pc/eltorito.img".to_owned();
         assert_eq!(refusal(&short), IsoError::BiosBoot { path, len: 2555 });
         assert!(matches!(
@@ -658,11 +730,64 @@ mod tests {
     }
 
     #[test]
-    fn volume_names_are_d_characters() {
-        assert!(VolumeId::new("TALOS_V1_13_9").is_some());
-        for name in ["", "lower", "DASH-ED", "É", &"X".repeat(33)] {
+    fn volume_names_are_d_characters_or_what_talos_looks_for() {
+        for name in ["TALOS_V1_13_9", "metal-iso", "cidata"] {
+            assert!(VolumeId::new(name).is_some(), "{name}");
+        }
+        for name in ["", "a b", "A.B", "É", &"X".repeat(33)] {
             assert_eq!(VolumeId::new(name), None, "{name}");
         }
+    }
+
+    /// Another content of a slot changes its bytes and its length, and the place of nothing.
+    #[test]
+    fn a_slot_keeps_its_room() {
+        let with = |len: usize, boot: Option<Boot>| {
+            let content = Content::Slot { content: blob("slot", len), room: 8192 };
+            let slot = File { path: "config.yaml".to_owned(), content };
+            let after = File { path: "z".to_owned(), content: Content::Own(blob("z", 1)) };
+            Image { files: vec![slot, after], boot, ..image() }
+        };
+        for boot in [None, image().boot] {
+            let (short, long) = (with(1, boot.clone()), with(8192, boot.clone()));
+            let (a, b) = (place(&short).unwrap(), place(&long).unwrap());
+            let starts = |placed: &Placed| placed.files.iter().map(|f| f.start).collect::<Vec<_>>();
+            assert_eq!((starts(&a), a.end), (starts(&b), b.end));
+            assert_eq!(a.catalog.is_some(), boot.is_some());
+            let refused = place(&with(8193, boot)).unwrap_err();
+            assert!(matches!(refused, IsoError::Slot { len: 8193, room: 8192, .. }), "{refused}");
+        }
+    }
+
+    /// Without anything to start there is no boot record and no catalog.
+    #[test]
+    fn an_image_that_boots_nothing_is_laid_out_so() {
+        let files = vec![File {
+            path: "config.yaml".to_owned(),
+            content: Content::Slot { content: blob("config", 100), room: 4096 },
+        }];
+        let image = Image { files, boot: None, ..image() };
+        let placed = place(&image).unwrap();
+        insta::assert_snapshot!(format!("{:?}", placed.emit(&image, &[], &[])), @r"
+        0x0000000000      32768 zeros gap
+        0x0000008000       4096 bytes volume descriptors
+        0x0000009000      28672 zeros gap
+        0x0000010000       4096 bytes second volume descriptors
+        0x0000011000       2048 bytes directories
+        0x0000011800         10 bytes path table
+        0x000001180a       2038 zeros gap
+        0x0000012000         10 bytes path table, big-endian
+        0x000001200a       2038 zeros gap
+        0x0000012800       2048 bytes directories
+        0x0000013000         10 bytes path table
+        0x000001300a       2038 zeros gap
+        0x0000013800         10 bytes path table, big-endian
+        0x000001380a       2038 zeros gap
+        0x0000014000        100 bytes config
+        0x0000014064     966556 zeros gap
+        0x0000100000     307200 zeros gap
+        ");
+        assert!(placed.esp.is_empty());
     }
 
     /// The largest file of one section, and the smallest of two: the second volume sees the same.

@@ -96,8 +96,28 @@ pub(in crate::site) const BOOT: Section = Section {
     keys: &[
         needed(
             "assets",
-            PATH,
-            "Where kernel, initramfs and systemd-boot come from: `dir:` and a folder of Talos' files, or `uki:` and a UKI. Paths start at this file's folder",
+            Shape::OneOrMore(&PATH),
+            "Where kernel, initramfs and systemd-boot come from: an image, oci://ghcr.io/siderolabs/imager:v1.14.1, `oci-layout:` or `docker-archive:`; a release's files, `dir:`, `uki:`, `iso:`, `raw:`; or `https:`. What the first of several lacks is taken from the next. Paths start at this file's folder",
+        ),
+        key(
+            "extensions",
+            Shape::List(&SOURCE),
+            "System extensions of every node: images, `tar:` archives, `dir:` folders",
+        ),
+        key(
+            "artifacts",
+            Shape::Map(&SOURCE),
+            "Where the files of boards come from, by the name that the overlay has for them. If you say nothing, Sidero's own of the release",
+        ),
+        key(
+            "registries",
+            Shape::Map(&Shape::Part(&REGISTRY)),
+            "How this program reaches registries and servers, by host",
+        ),
+        key(
+            "signed_by",
+            Shape::OneOf(&[Shape::Word(&["sidero"]), Shape::Part(&SIGNER)]),
+            "Who must have signed what comes from outside",
         ),
         key("arch", Shape::WordOr("amd64", &["amd64", "arm64"]), "The machines' processors"),
         key("grub", PATH, "A folder with GRUB's i386-pc files, for media that start under a BIOS"),
@@ -108,6 +128,28 @@ pub(in crate::site) const BOOT: Section = Section {
         ),
     ],
 };
+
+/// A registry or server, as this program reaches it.
+pub(in crate::site) const REGISTRY: Section = Section {
+    name: "a registry",
+    keys: &[
+        key("mirrors", Shape::List(&SOME), "Hosts that are asked before it, in order"),
+        key("plain_http", Shape::Flag, "Whether it is reached without TLS"),
+    ],
+};
+
+/// `signed_by`.
+pub(in crate::site) const SIGNER: Section = Section {
+    name: "`signed_by`",
+    keys: &[
+        key("key", PATH, "The file with the public key of whoever signed, PEM"),
+        key("identity", SOME, "Whom the certificate names: `*@siderolabs.com`; with `issuer`"),
+        key("issuer", SOME, "Who vouched for that: `https://accounts.google.com`"),
+    ],
+};
+
+/// Where a tree of files comes from.
+pub(super) const SOURCE: Shape = SOME;
 
 /// Kernel arguments.
 pub(super) const KERNEL_ARGS: Shape = Shape::List(&Shape::Text("^[!#-~]+$"));

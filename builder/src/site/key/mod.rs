@@ -130,14 +130,10 @@ const SECTIONS: [&Section; 8] = [
 ];
 
 /// What a site may come to say in a later version, and what to do today.
-const LATER: [(&str, &str); 4] = [
-    (
-        "extensions",
-        "name a UKI that has them, `assets: uki:metal-amd64-uki.efi`; Talos' Image Factory makes one",
-    ),
+const LATER: [(&str, &str); 3] = [
     (
         "schematic",
-        "name a UKI that the Image Factory made of it: `assets: uki:metal-amd64-uki.efi`",
+        "list its `extensions`, or name what the Image Factory made of it: `assets: iso:metal-amd64.iso`",
     ),
     ("secure_boot", "sign the finished media with your own tools"),
     ("secureboot", "sign the finished media with your own tools"),

@@ -7,7 +7,7 @@
 //! Not here: networks and disks (`network`, `storage`), and reading the values (`site::node`,
 //! `site::facts`).
 
-use super::cluster::{HOST, KERNEL_ARGS};
+use super::cluster::{HOST, KERNEL_ARGS, SOURCE};
 use super::network::{INTERFACE_KEY, LINK, MAC_KEY, NETWORK};
 use super::storage::{ENCRYPTION, INSTALL, VOLUMES};
 use super::{Key, PATCHES, PATH, SCALARS, SOME, Section, Shape, key, needed};
@@ -27,9 +27,14 @@ const ARGS: Key = key(
     KERNEL_ARGS,
     "Kernel arguments to add, one an item; `-key` and `-key=value` take away",
 );
+const EXTENSIONS: Key = key(
+    "extensions",
+    Shape::List(&SOURCE),
+    "System extensions besides those of `boot`: images, `tar:` archives, `dir:` folders; a node's come after the defaults'",
+);
 const EMBED: Key = key(
     "embed",
-    Shape::WordOr("auto", &["auto", "addon", "initramfs", "none"]),
+    Shape::WordOr("auto", &["auto", "addon", "initramfs", "volume", "none"]),
     "How the machine config gets into the medium",
 );
 const META: Key = key(
@@ -71,6 +76,7 @@ pub(in crate::site) const DEFAULTS: Section = Section {
         PROFILE,
         OVERLAYS,
         ARGS,
+        EXTENSIONS,
         EMBED,
         META,
         CONFIG_PATCHES,
@@ -106,6 +112,7 @@ pub(in crate::site) const NODE: Section = Section {
         PROFILE,
         OVERLAYS,
         ARGS,
+        EXTENSIONS,
         EMBED,
         META,
         CONFIG_PATCHES,

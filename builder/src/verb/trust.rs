@@ -1,0 +1,245 @@
+//! Whom a site trusts, and what was fetched held to that.
+//!
+//! In: a site's `signed_by`, images and release files. Out: nothing, if all of it is signed as asked.
+//!
+//! Source: cosign, "Signature Specification" (where an image's signatures are); Talos' releases, each
+//! file of which has a `.bundle` beside it.
+//!
+//! Not here: how a signature is verified (`signature`).
+
+use std::path::Path;
+
+use crate::asset::InputFile;
+use crate::blob::Blob;
+use crate::digest::Digest;
+use crate::oci::reference::Reference;
+use crate::oci::{Content, Descriptor};
+use crate::registry::Client;
+use crate::registry::error::{RegistryError, Trouble};
+use crate::report::Diagnostic;
+use crate::report::progress::Progress;
+use crate::signature::attached::{self, Attached, Listed, SIGNATURES_MAX};
+use crate::signature::error::SignatureError;
+use crate::signature::key::PublicKey;
+use crate::signature::roots::Roots;
+use crate::signature::{self, Signed, Signee, Trust};
+use crate::site::{Signer, Site};
+use crate::verb::{Cause, Failure, chain, file};
+
+/// The largest bundle and the largest list of checksums.
+const FILE_LIMIT: u64 = LIMIT as u64;
+const LIMIT: usize = 1 << 20;
+
+/// Whom a site trusts.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    trust: Trust,
+    roots: Roots,
+    progress: &'a Progress,
+}
+
+impl<'a> Judge<'a> {
+    /// The one that the site asks for, if it does.
+    ///
+    /// # Errors
+    ///
+    /// Where its key cannot be read.
+    pub(super) fn of(site: &Site, progress: &'a Progress) -> Result<Option<Self>, Failure> {
+        let Some(signer) = &site.boot.signed_by else { return Ok(None) };
+        let trust = match signer {
+            Signer::Sidero => Trust::Sidero,
+            Signer::Key(path) => {
+                let pem = file::read(path, "public key", FILE_LIMIT)?;
+                let shown = path.display().to_string();
+                Trust::Key(PublicKey::parse(&pem).map_err(|error| failure(&shown, &error))?)
+            }
+            Signer::Identity { identity, issuer } => {
+                Trust::Identity { identity: identity.clone(), issuer: issuer.clone() }
+            }
+        };
+        let roots = Roots::public().map_err(|error| failure("the built-in roots", &error))?;
+        Ok(Some(Self { trust, roots, progress }))
+    }
+
+    /// An image of a registry, by what its reference means.
+    ///
+    /// # Errors
+    ///
+    /// Where no signature of it holds, or they cannot be fetched.
+    pub(super) fn image(
+        &self,
+        client: &Client,
+        name: &Reference,
+        image: Digest,
+    ) -> Result<(), Failure> {
+        let mut last = SignatureError::Absent;
+        for tag in attached::tags(image) {
+            let text = format!("{}/{}:{tag}", name.registry(), name.repository());
+            let at = Reference::parse(&text)
+                .map_err(|error| Failure::of(Cause::Assets, "signature", &error))?;
+            let root = match client.resolve(&at) {
+                Ok(root) => root,
+                Err(error) if is_absent(&error) => continue,
+                Err(error) => {
+                    let diagnostic = Diagnostic::error("signature", chain(&error));
+                    return Err(Failure::new(Cause::Assets, diagnostic.help(error.help())));
+                }
+            };
+            let content = client.image(&at);
+            let found = self.attached(&content, &root);
+            let judged = found.and_then(|all| {
+                attached::image(&self.trust, image, &all, &self.roots).map_err(Unproven::Signature)
+            });
+            match judged {
+                Ok(signed) => return self.tell(&name.to_string(), &signed),
+                Err(Unproven::Signature(error)) => last = error,
+                Err(Unproven::Content(message)) => {
+                    let diagnostic = Diagnostic::error("signature", message);
+                    return Err(Failure::new(Cause::Assets, diagnostic));
+                }
+            }
+        }
+        Err(failure(&name.to_string(), &last))
+    }
+
+    /// The signatures that a document and those that it names list.
+    fn attached(
+        &self,
+        content: &dyn Content,
+        root: &Descriptor,
+    ) -> Result<Vec<Attached>, Unproven> {
+        let mut found = Vec::new();
+        let mut documents = vec![root.clone()];
+        let mut depth = 0;
+        while !documents.is_empty() && depth < 2 {
+            let mut next = Vec::new();
+            for document in documents {
+                let listed = attached::listed(&bytes(content, &document)?);
+                for item in listed.map_err(Unproven::Signature)?.into_iter().take(SIGNATURES_MAX) {
+                    match item {
+                        Listed::Manifest(descriptor) => next.push(descriptor),
+                        Listed::Signature(place) => {
+                            let content = bytes(content, &place.descriptor)?;
+                            found.push(Attached { place, content });
+                        }
+                    }
+                }
+            }
+            documents = next;
+            depth += 1;
+        }
+        Ok(found)
+    }
+
+    /// A file, by the bundle that lies beside it or comes from beside it.
+    ///
+    /// # Errors
+    ///
+    /// Where the bundle does not hold.
+    pub(super) fn file(&self, name: &str, digest: Digest, bundle: &Blob) -> Result<(), Failure> {
+        if bundle.len() > FILE_LIMIT {
+            return Err(failure(name, &SignatureError::TooLarge { what: "bytes", limit: LIMIT }));
+        }
+        let bundle = bundle.to_vec();
+        let bundle = bundle.map_err(|error| Failure::of(Cause::World, "read", &error))?;
+        let signed = signature::blob(&self.trust, Signee::Digest(digest), &bundle, &self.roots);
+        self.tell(name, &signed.map_err(|error| failure(name, &error))?)
+    }
+
+    /// A file on this machine, by the bundle that lies beside it.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, or it does not hold.
+    pub(super) fn local(&self, path: &Path, digest: Digest) -> Result<(), Failure> {
+        let shown = path.display().to_string();
+        match bundle_of(path)? {
+            Some(bundle) => self.file(&shown, digest, &Blob::from_bytes("bundle", bundle)),
+            None => Err(failure(&shown, &SignatureError::Absent)),
+        }
+    }
+
+    /// The files of a folder that were used: each by its own bundle, or by that of a list of checksums
+    /// that has it.
+    ///
+    /// # Errors
+    ///
+    /// The first file that nobody vouches for.
+    pub(super) fn folder(&self, folder: &Path, inputs: &[InputFile]) -> Result<(), Failure> {
+        for input in inputs {
+            let path = folder.join(&input.name);
+            if !path.is_file() {
+                continue;
+            }
+            let listed = input.vouched_by.iter().map(|list| folder.join(list));
+            let listed = listed.map(|list| Ok((bundle_of(&list)?, list)));
+            let listed = listed.collect::<Result<Vec<_>, Failure>>()?;
+            match listed.into_iter().find_map(|(bundle, list)| Some((bundle?, list))) {
+                Some((bundle, list)) => {
+                    let text = file::read(&list, "list of checksums", FILE_LIMIT)?;
+                    let signee = Signee::Bytes(&text);
+                    let signed = signature::blob(&self.trust, signee, &bundle, &self.roots);
+                    let shown = list.display().to_string();
+                    self.tell(&shown, &signed.map_err(|error| failure(&shown, &error))?)?;
+                }
+                None => self.local(&path, input.digest)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, name: &str, signed: &Signed) -> Result<(), Failure> {
+        self.progress.event(serde_json::json!({
+            "event": "signed", "name": name, "by": signed.by, "issuer": signed.issuer,
+        }));
+        self.progress.note(&format!("{name}: signed by {}", signed.by));
+        Ok(())
+    }
+}
+
+/// Why signatures were not found to hold.
+enum Unproven {
+    Signature(SignatureError),
+    Content(String),
+}
+
+fn bytes(content: &dyn Content, wanted: &Descriptor) -> Result<Vec<u8>, Unproven> {
+    if wanted.len > FILE_LIMIT {
+        let error = SignatureError::TooLarge { what: "bytes", limit: LIMIT };
+        return Err(Unproven::Signature(error));
+    }
+    let read = content.get(wanted).map_err(|error| Unproven::Content(chain(&error)))?;
+    read.to_vec().map_err(|error| Unproven::Content(error.to_string()))
+}
+
+/// The bundle beside a file, if there is one.
+fn bundle_of(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".bundle");
+    let bundle = Path::new(&name);
+    if !bundle.exists() {
+        return Ok(None);
+    }
+    Ok(Some(file::read(bundle, "bundle", FILE_LIMIT)?.to_vec()))
+}
+
+/// Whether those who were asked have no such thing.
+fn is_absent(error: &RegistryError) -> bool {
+    let is_404 = |trouble: &Trouble| matches!(trouble, Trouble::Status { status: 404, .. });
+    matches!(error, RegistryError::Unavailable { tried, .. }
+        if tried.iter().all(|attempt| is_404(&attempt.trouble)))
+}
+
+fn failure(name: &str, error: &SignatureError) -> Failure {
+    let help = match error {
+        SignatureError::Absent => {
+            "put its `.bundle` beside it, take an image that is signed, or drop `boot.signed_by`"
+        }
+        SignatureError::Key | SignatureError::Roots(_) => "check `boot.signed_by`",
+        _ => {
+            "do not use it: fetch it anew from its maker, and see that `boot.signed_by` names them"
+        }
+    };
+    let message = format!("`{name}`: {}", chain(error));
+    Failure::new(Cause::Assets, Diagnostic::error("signature", message).help(help))
+}
