@@ -21,7 +21,7 @@ use lab::tools;
 use talforge::blob::{Blob, Builder, Source};
 use talforge::format::grub;
 use talforge::format::iso9660::{
-    self, BiosBoot, Block, Content, File, Image, Placed, SECOND_VOLUME, VolumeId,
+    self, BiosBoot, Block, Boot, Content, File, Image, Placed, SECOND_VOLUME, VolumeId,
 };
 use talforge::format::mbr::{self, Entry};
 
@@ -46,8 +46,7 @@ fn image(files: Vec<File>) -> Image {
         volume_set_id: "Test-v1".to_owned(),
         epoch: EPOCH,
         files,
-        esp: Blob::from_bytes("esp", esp()),
-        bios: None,
+        boot: Some(Boot { esp: Blob::from_bytes("esp", esp()), bios: None }),
     }
 }
 
@@ -203,7 +202,8 @@ fn xorriso_reports_an_image_for_uefi_as_its_own() {
     MBR partition      :   2   0x00  0xef         2048         6144
     ");
     // A sector count that does not fit the field says "up to the end".
-    image.esp = Builder::default().zeros("esp", 32 << 20).finish();
+    let esp = Builder::default().zeros("esp", 32 << 20).finish();
+    image.boot = Some(Boot { esp, bios: None });
     let report = Bench::new(&image).unwrap().xorriso("whole.iso", REPORT).unwrap();
     let want = "El Torito boot img :   1  UEFI  y   none  0x0000  0x00      0         512";
     assert_eq!(lines(&report, &["El Torito boot img"]), [want]);
@@ -402,7 +402,8 @@ fn hybrid() -> Result<(Bench, Image)> {
     image.files.retain(|file| file.path != "boot/grub/grub.cfg");
     image.files.push(own("boot/grub/grub.cfg", menu.as_bytes()));
     let eltorito = fs::read(dir.path().join("eltorito.img"))?;
-    image.bios = Some(BiosBoot { image: eltorito, path: ELTORITO.to_owned() });
+    let bios = BiosBoot { image: eltorito, path: ELTORITO.to_owned() };
+    image.boot = image.boot.map(|boot| Boot { bios: Some(bios), ..boot });
     let placed = iso9660::place(&image)?;
     let start = placed.eltorito.context("a boot image")?.sector();
     let code = grub::hybrid_code(&fs::read(BOOT_HYBRID)?, start).context("boot code")?;
@@ -434,7 +435,7 @@ fn xorriso_reports_a_hybrid_image_as_its_own() {
     Partition offset   : 0
     ");
     let found = &bench.extracted("whole.iso").unwrap()[ELTORITO];
-    let bytes = image.bios.unwrap().image;
+    let bytes = image.boot.unwrap().bios.unwrap().image;
     assert_eq!((&found[..8], found.len()), (&bytes[..8], bytes.len()));
     assert!(found[64..2548] == bytes[64..2548] && found[2556..] == bytes[2556..]);
 }

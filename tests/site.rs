@@ -66,7 +66,7 @@ fn the_example_loads_without_a_word() {
     let path = Path::new(ROOT).join("profiles/example/homelab/site.yaml");
     let site = load(&path).unwrap_or_else(|problems| panic!("{}", messages(Err(problems))));
     assert_eq!(messages(Ok(site.clone())), "");
-    assert_eq!(site.boot.assets, AssetSource::Dir(path.with_file_name("assets")));
+    assert_eq!(site.boot.assets, [AssetSource::Dir(path.with_file_name("assets"))]);
     let nodes: Vec<_> = site
         .nodes
         .iter()

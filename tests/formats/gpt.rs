@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::path::Path;
 use talforge::blob::Blob;
-use talforge::format::gpt::{Partition, PartitionName, Span, Table, assemble, least_len, place};
+use talforge::format::gpt::{
+    ENTRIES, Partition, PartitionName, Span, Table, assemble, least_len, place,
+};
 use talforge::units::{Lba, MIB, SectorSize};
 use uuid::Uuid;
 
@@ -23,13 +25,14 @@ fn table(sector: SectorSize, spans: &[Span]) -> Table {
     };
     let partitions = (1..).zip(spans).map(partition).collect();
     let disk = Uuid::from_u128(0xd92d_45b3_cde9_8760_be9f_a2a7_1fac_8d11);
-    Table { disk, sector, len: least_len(sector, spans), partitions, boot_code: Vec::new() }
+    let (len, entries) = (least_len(sector, spans), ENTRIES);
+    Table { disk, sector, len, entries, partitions, boot_code: Vec::new() }
 }
 
 fn disk(sector: SectorSize, dir: &Path) -> Table {
     let table = table(sector, &place(sector, MIB, &[100 * MIB, MIB, 7 * MIB + 1]));
     let content = Blob::from_bytes("content", vec![7; 5000]);
-    save(&assemble(&table, &[(0, content)]).unwrap(), &dir.join("disk"));
+    save(&assemble(&table, &[(0, content)], &[]).unwrap(), &dir.join("disk"));
     table
 }
 
@@ -160,7 +163,7 @@ proptest! {
         let middle = turn.min(spans.len());
         spans.rotate_left(middle);
         let table = table(SectorSize::B512, &spans);
-        save(&assemble(&table, &[]).unwrap(), &dir.path().join("disk"));
+        save(&assemble(&table, &[], &[]).unwrap(), &dir.path().join("disk"));
         let verdict = stdout("sgdisk", &["-v", "disk"], dir.path()).unwrap();
         prop_assert!(verdict.contains("No problems found."), "{}", verdict);
         let text = stdout("sfdisk", &["-J", "disk"], dir.path()).unwrap();

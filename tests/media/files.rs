@@ -94,7 +94,7 @@ fn a_second_build_puts_new_files_in_the_place_of_old_ones() {
     open.read_to_end(&mut read).unwrap();
     assert!(read == old, "the open file changed");
     assert!(site.read("out/cp.iso").unwrap() != old, "the medium did not change");
-    let shown = site.run(&["inspect", "--config", "out/cp.iso"]).unwrap().well().unwrap();
+    let shown = site.run(&["config", "show", "out/cp.iso"]).unwrap().well().unwrap();
     assert_eq!(shown.text(), changed);
     let mode = fs::metadata(site.path("out/cp.iso")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

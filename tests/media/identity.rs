@@ -137,9 +137,9 @@ proptest! {
     }
 }
 
-/// `inspect --config` gives the same bytes, and nothing else.
+/// `config show` gives the same bytes, and nothing else.
 #[test]
-fn inspect_prints_the_config_as_it_is() {
+fn the_config_is_shown_as_it_is() {
     if !fixture::have(&[]) {
         return;
     }
@@ -150,7 +150,7 @@ fn inspect_prints_the_config_as_it_is() {
         .unwrap();
     site.build().unwrap();
     for extra in [None, Some("--json"), Some("--quiet")] {
-        let args: Vec<_> = ["inspect", "--config", "out/w.iso"].into_iter().chain(extra).collect();
+        let args: Vec<_> = ["config", "show", "out/w.iso"].into_iter().chain(extra).collect();
         let said = site.run(&args).unwrap().well().unwrap();
         assert!(said.out == config && said.err.is_empty(), "{}", said.err);
     }

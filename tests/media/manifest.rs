@@ -110,7 +110,7 @@ fn the_manifest_holds_no_path_of_this_machine_and_no_time() {
 }
 
 /// Each secret of the configs has a canary in it, as has META. No canary leaves its medium but by
-/// `inspect --config`.
+/// `config show`.
 #[test]
 fn no_secret_is_said_or_listed() {
     if !fixture::have(&[]) {
@@ -140,6 +140,6 @@ fn no_secret_is_said_or_listed() {
         let text = String::from_utf8(site.read(list).unwrap()).unwrap();
         assert!(!text.contains(CANARY), "{list}");
     }
-    let said = site.run(&["inspect", "--config", "out/cp.iso"]).unwrap().well().unwrap();
+    let said = site.run(&["config", "show", "out/cp.iso"]).unwrap().well().unwrap();
     assert_eq!(said.text().matches(CANARY).count(), 5);
 }

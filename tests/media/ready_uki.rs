@@ -25,7 +25,7 @@ fn site() -> Result<Site> {
 fn uki(site: &Site, assets: &str, node: &str) -> Result<Vec<u8>> {
     site.site(TALOS, &format!("{{assets: \"{assets}\"}}"), &[node])?;
     site.build()?;
-    let shown = site.run(&["inspect", "--config", "out/cp.iso"])?.well()?;
+    let shown = site.run(&["config", "show", "out/cp.iso"])?.well()?;
     anyhow::ensure!(shown.out == site.read("cp.yaml")?, "another config is found");
     Volume::of(&site.path("out/cp.iso"), 512)?.content(&format!("EFI/Linux/Talos-{TALOS}.efi"))
 }
@@ -109,11 +109,12 @@ fn a_ready_uki_without_its_boot_loader_or_its_parts_is_refused() {
     let mut said = refusal(&site, &["build"]).unwrap();
     site.write(READY, &right[..right.len() / 2]).unwrap();
     said += &refusal(&site, &["build"]).unwrap();
+    site.write(READY, &right).unwrap();
     std::fs::remove_file(site.path("ready/systemd-boot.efi")).unwrap();
     said += &refusal(&site, &["build"]).unwrap();
     site.site(TALOS, "{assets: \"ready/metal-amd64-uki.efi\"}", &[ISO]).unwrap();
     said += &refusal(&site, &["build"]).unwrap();
-    insta::assert_snapshot!(said, @r"
+    insta::assert_snapshot!(said, @"
     exit code 4
     error: `ready/metal-amd64-uki.efi` is not a unified kernel image: it has no section `.linux`
     help: fetch the file again and compare its checksum
@@ -121,10 +122,11 @@ fn a_ready_uki_without_its_boot_loader_or_its_parts_is_refused() {
     error: `ready/metal-amd64-uki.efi` is no EFI program: section `.linux` ends past the end of the file: the file is cut short
     help: fetch the file again and compare its checksum
     exit code 4
-    error: the boot assets lack `ready/systemd-boot.efi`
-    help: take it from `/usr/install/<arch>/` of the Talos imager's image; a release's UKI does not hold it
+    error: the boot assets in `ready` lack systemd-boot; a UKI has no boot loader in it
+    help: put what is missing beside the rest, and name the folder in `boot.assets`:
+      systemd-boot: `metal-amd64.iso` of the same Talos release; or `systemd-boot.efi`, at `/usr/install/amd64/` in the image `ghcr.io/siderolabs/imager`; or `systemd-bootx64.efi` of Debian's package `systemd-boot-efi`, renamed to `systemd-boot.efi`
     exit code 1
-    error: a UKI is named by `uki:`
+    error: a file of boot assets is named by its kind, `uki:`
       --> site.yaml:3:16
     help: write `uki:ready/metal-amd64-uki.efi`
     ");

@@ -55,20 +55,24 @@ fn an_asset_that_is_missing_is_named() {
     said += &refusal(&site, &["build"]).unwrap();
     insta::assert_snapshot!(said, @r"
     exit code 4
-    error: the boot assets lack `assets/vmlinuz`
-    help: copy the files of `/usr/install/<arch>/` from the Talos imager's image into the folder that `boot.assets` names: vmlinuz, initramfs.xz, systemd-boot.efi, systemd-stub.efi
+    error: the boot assets in `assets` lack the kernel
+    help: put what is missing beside the rest, and name the folder in `boot.assets`:
+      the kernel: `vmlinuz-amd64` of the same Talos release
     exit code 4
-    error: the boot assets lack `assets/initramfs.xz`
-    help: copy the files of `/usr/install/<arch>/` from the Talos imager's image into the folder that `boot.assets` names: vmlinuz, initramfs.xz, systemd-boot.efi, systemd-stub.efi
+    error: the boot assets in `assets` lack the initramfs
+    help: put what is missing beside the rest, and name the folder in `boot.assets`:
+      the initramfs: `initramfs-amd64.xz` of the same Talos release
     exit code 4
-    error: the boot assets lack `assets/systemd-boot.efi`
-    help: take it from `/usr/install/<arch>/` of the Talos imager's image; a release's UKI does not hold it
+    error: the boot assets in `assets` lack systemd-boot
+    help: put what is missing beside the rest, and name the folder in `boot.assets`:
+      systemd-boot: `metal-amd64.iso` of the same Talos release; or `systemd-boot.efi`, at `/usr/install/amd64/` in the image `ghcr.io/siderolabs/imager`; or `systemd-bootx64.efi` of Debian's package `systemd-boot-efi`, renamed to `systemd-boot.efi`
     exit code 4
-    error: the boot assets lack `assets/systemd-stub.efi`
-    help: copy the files of `/usr/install/<arch>/` from the Talos imager's image into the folder that `boot.assets` names: vmlinuz, initramfs.xz, systemd-boot.efi, systemd-stub.efi
+    error: the boot assets in `assets` lack systemd-stub
+    help: put what is missing beside the rest, and name the folder in `boot.assets`:
+      systemd-stub: `metal-amd64-uki.efi` or `metal-amd64.iso` of the same Talos release; or `systemd-stub.efi`, at `/usr/install/amd64/` in the image `ghcr.io/siderolabs/imager`
     exit code 4
     error: the boot assets lack `assets`
-    help: copy the files of `/usr/install/<arch>/` from the Talos imager's image into the folder that `boot.assets` names: vmlinuz, initramfs.xz, systemd-boot.efi, systemd-stub.efi
+    help: check the path in `boot.assets` and the file's permissions
     ");
 }
 
@@ -156,7 +160,7 @@ fn an_initramfs_is_packed_in_a_way_that_talos_kernels_unpack() {
         let packed = initramfs(Base::WithTools, &[packer]).unwrap();
         site.write("assets/initramfs.xz", &packed).unwrap();
         site.build().unwrap();
-        let found = site.run(&["inspect", "--config", "out/cp.iso"]).unwrap().well().unwrap();
+        let found = site.run(&["config", "show", "out/cp.iso"]).unwrap().well().unwrap();
         assert!(found.out == site.read("cp.yaml").unwrap(), "{packer}");
     }
 }
@@ -209,16 +213,16 @@ fn an_old_stub_is_refused_for_an_addon_and_taken_for_an_initramfs() {
         let said = with(&site, "systemd-stub.efi", &old).unwrap();
         assert_eq!(said.contains("252"), name.contains("252"), "{said}");
         if name.contains("252") {
-            insta::assert_snapshot!(said, @r"
+            insta::assert_snapshot!(said, @"
             exit code 4
             error: node `cp`: the boot assets' systemd-stub 252 ignores an initramfs in an addon; it takes one since 257
-            help: take boot assets of Talos v1.12 or newer, or set `embed: initramfs`
+            help: take boot assets of Talos v1.12 or newer, or set `embed: initramfs` or `embed: volume`
             ");
         }
         site.write("assets/systemd-stub.efi", &old).unwrap();
         site.nodes(&[&format!("{ISO}, embed: initramfs")]).unwrap();
         site.build().unwrap();
-        let found = site.run(&["inspect", "--config", "out/cp.iso"]).unwrap().well().unwrap();
+        let found = site.run(&["config", "show", "out/cp.iso"]).unwrap().well().unwrap();
         assert_eq!(found.out, site.read("cp.yaml").unwrap());
         std::fs::remove_dir_all(site.path("out")).unwrap();
         let right = &assets::of(Arch::Amd64).unwrap()["systemd-stub.efi"];

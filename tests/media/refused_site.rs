@@ -236,9 +236,6 @@ fn what_a_release_of_talos_would_ignore_or_refuse_is_refused() {
     said += &release("v1.13.9");
     insta::assert_snapshot!(said, @"
     exit code 1
-    error: Talos v1.11.6 reads no machine config from its boot medium
-      --> site.yaml:2:77
-    help: use Talos v1.12.0 or newer, or write `embed: none` and give the nodes their configs over Talos' API
     error: Talos v1.11.6 knows no HostnameConfig, and would refuse the whole config
       --> cp.yaml:96:1
     help: use Talos v1.12.0 or newer, or drop the document

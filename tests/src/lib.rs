@@ -3,6 +3,7 @@
 pub mod tools;
 pub mod noise;
 pub mod product;
+pub mod servers;
 pub mod apt;
 pub mod parts;
 pub mod standin;

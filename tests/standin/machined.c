@@ -1,5 +1,5 @@
 /* Second stage: Talos' machined, as far as its reading of the embedded machine config
- * (`config/acquire.go`, processEmbeddedConfig). It runs from the root file system that the layers
+ * (`config/acquire.go`, processEmbeddedConfig) and of a config volume. It runs from the root file system that the layers
  * make, and tells what else the medium and the firmware handed over. */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -161,10 +161,15 @@ void run_machined(void)
 	report_open();
 	report_file("cmdline", "/proc/cmdline");
 	report_config();
+	report_volume();
 	report_digest("extensions.sha256", "/etc/extensions.yaml");
 	report_file("release", "/etc/os-release");
 	report_efi();
 	report_folder("extra", "/.extra");
+	report_folder("firmware", "/usr/lib/firmware");
+	report_digest("firmware.sha256", "/usr/lib/firmware/lab.bin");
+	report_digest("shared.sha256", "/usr/local/share/lab/shared");
+	load_wanted();
 	report_folder("disks", "/sys/block");
 	report_file("lockdown", "/sys/kernel/security/lockdown");
 	report_uptime();

@@ -23,7 +23,9 @@ use serde_json::json;
 use talforge::talos::Arch;
 use talforge::units::{KIB, MIB};
 
-use crate::{Done, complain, demo, say, workspace};
+use crate::{Done, complain, demo, pull, say, workspace};
+
+mod custom;
 
 /// How often a time is taken.
 const RUNS: usize = 5;
@@ -42,7 +44,7 @@ pub(crate) struct Arguments {
 }
 
 /// One measurement.
-struct Row {
+pub(crate) struct Row {
     what: String,
     value: f64,
     unit: &'static str,
@@ -51,11 +53,11 @@ struct Row {
 }
 
 impl Row {
-    fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self { what: what.into(), value, unit, target: None }
     }
 
-    fn at_most(self, target: f64) -> Self {
+    pub(crate) fn at_most(self, target: f64) -> Self {
         Self { target: Some(target), ..self }
     }
 
@@ -83,6 +85,14 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     match fleet(&program, &folder, &assets) {
         Ok(more) => rows.extend(more),
         Err(error) => complain(&format!("warning: no fleet on XFS: {error:#}")),
+    }
+    match custom::rows(&program, &folder, &assets) {
+        Ok(more) => rows.extend(more),
+        Err(error) => complain(&format!("warning: no changes of finished media: {error:#}")),
+    }
+    match pull::rows(&root, &folder) {
+        Ok(more) => rows.extend(more),
+        Err(error) => complain(&format!("warning: nothing is pulled: {error:#}")),
     }
     let machine = machine()?;
     say(&format!("{machine}\n"));
@@ -269,7 +279,11 @@ fn fleet(program: &Path, folder: &Path, assets: &Path) -> Result<Vec<Row>> {
 /// Runs a build; gives its time and the most memory that it held, in bytes.
 fn build(program: &Path, site: &Path, out: &Path) -> Result<(Duration, u64)> {
     let mut command = Command::new(program);
-    command.arg("build").arg(site).arg("--out").arg(out).arg("--quiet");
+    watched(command.arg("build").arg(site).arg("--out").arg(out).arg("--quiet"))
+}
+
+/// Runs a program; gives its time and the most memory that it held, in bytes.
+pub(crate) fn watched(command: &mut Command) -> Result<(Duration, u64)> {
     let start = Instant::now();
     let mut child = command.stdin(Stdio::null()).spawn().context("the program did not start")?;
     let status = format!("/proc/{}/status", child.id());
@@ -285,7 +299,7 @@ fn build(program: &Path, site: &Path, out: &Path) -> Result<(Duration, u64)> {
         peak = peak.max(kib.unwrap_or(0) * KIB);
         std::thread::park_timeout(Duration::from_micros(500));
     };
-    ensure!(code.success(), "the build ended with {code}");
+    ensure!(code.success(), "{command:?} ended with {code}");
     Ok((start.elapsed(), peak))
 }
 
@@ -300,18 +314,18 @@ fn execs(program: &Path, site: &Path, out: &Path, folder: &Path) -> Result<u32> 
     Ok(u32::try_from(calls)?)
 }
 
-fn timed(command: &mut Command) -> Result<Duration> {
+pub(crate) fn timed(command: &mut Command) -> Result<Duration> {
     let start = Instant::now();
     ensure!(command.status()?.success(), "{command:?} failed");
     Ok(start.elapsed())
 }
 
-fn least(mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+pub(crate) fn least(mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
     let times = (0..RUNS).map(|_| run()).collect::<Result<Vec<_>>>()?;
     times.into_iter().min().context("there are runs")
 }
 
-fn clear(folder: &Path) -> Result<()> {
+pub(crate) fn clear(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
@@ -323,7 +337,7 @@ fn len(path: &Path) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are shown with two digits")]
-fn mib(bytes: u64) -> f64 {
+pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB as f64
 }
 

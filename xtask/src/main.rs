@@ -18,6 +18,7 @@ mod boot;
 mod conformance;
 mod demo;
 mod fuzz;
+mod pull;
 mod schema;
 mod test;
 mod tidy;

@@ -21,22 +21,28 @@ use talforge::talos::Arch;
 use crate::{Done, complain, say};
 
 /// The Debian packages whose programs and files the tests use.
-const PACKAGES: [&str; 29] = [
+const PACKAGES: &[&str] = &[
     "age",
+    "apache2-utils",
     "attr",
     "binutils",
     "btrfs-progs",
     "cpio",
+    "curl",
+    "docker-registry",
     "dosfstools",
     "fdisk",
     "gcc",
     "gcc-aarch64-linux-gnu",
     "gdisk",
     "grub-common",
+    "grub-efi-amd64-bin",
     "grub-pc-bin",
+    "kmod",
     "libc6-dev",
     "libc6-dev-arm64-cross",
     "mtools",
+    "nginx-light",
     "openssl",
     "python3",
     "qemu-efi-aarch64",
@@ -44,8 +50,11 @@ const PACKAGES: [&str; 29] = [
     "qemu-system-x86",
     "qemu-utils",
     "sbsigntool",
+    "skopeo",
     "squashfs-tools",
     "strace",
+    "u-boot-qemu",
+    "umoci",
     "util-linux",
     "xfsprogs",
     "xorriso",
@@ -124,7 +133,8 @@ fn excuse(result: Result<()>) -> Result<()> {
 
 /// Installs the packages that are missing, as root or where `sudo` asks for no password.
 pub(crate) fn install() -> Result<()> {
-    let missing: Vec<_> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<_> =
+        PACKAGES.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }

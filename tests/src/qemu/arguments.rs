@@ -29,10 +29,21 @@ pub(super) fn all(
     match &machine.start {
         Start::Medium(firmware, medium, image) => {
             ensure!(image.is_file(), "{} is no file", image.display());
-            out.extend(drive(*medium, image));
+            out.extend(drive("medium", *medium, image));
             out.extend(device(*firmware, *medium));
         }
         Start::Files(files) => out.extend(loose(files)),
+    }
+    if let Some((medium, image)) = &machine.beside {
+        ensure!(image.is_file(), "{} is no file", image.display());
+        out.extend(drive("beside", *medium, image));
+        let device = match medium {
+            Medium::ScsiCd => {
+                "-device virtio-scsi-pci,id=beside-bus -device scsi-cd,bus=beside-bus.0"
+            }
+            _ => "-device virtio-blk-pci",
+        };
+        out.extend(words(&format!("{device},drive=beside")));
     }
     Ok(out)
 }
@@ -85,21 +96,21 @@ fn pflash(flash: &Flash) -> Vec<String> {
     code.into_iter().chain(vars).collect()
 }
 
-fn drive(medium: Medium, image: &Path) -> Vec<String> {
+fn drive(id: &str, medium: Medium, image: &Path) -> Vec<String> {
     let options = match medium {
-        Medium::Cd => "readonly=on,media=cdrom",
+        Medium::Cd | Medium::ScsiCd => "readonly=on,media=cdrom",
         // What the guest writes goes into a file of the emulator's own, and away.
         Medium::Disk(..) | Medium::Usb => "snapshot=on",
     };
     let file = quoted(image);
-    vec!["-drive".into(), format!("if=none,id=medium,format=raw,{options},file={file}")]
+    vec!["-drive".into(), format!("if=none,id={id},format=raw,{options},file={file}")]
 }
 
 fn device(firmware: Firmware, medium: Medium) -> Vec<String> {
     let controller = match (medium, firmware.arch()) {
         (Medium::Usb, _) => "-device qemu-xhci",
         // arm64's board has no SATA of its own.
-        (Medium::Cd, Arch::Arm64) => "-device virtio-scsi-pci",
+        (Medium::Cd, Arch::Arm64) | (Medium::ScsiCd, _) => "-device virtio-scsi-pci",
         (Medium::Disk(Bus::Ahci, _), Arch::Arm64) => "-device ahci,id=ide",
         _ => "",
     };
@@ -110,7 +121,7 @@ fn device(firmware: Firmware, medium: Medium) -> Vec<String> {
         (Medium::Disk(Bus::Ahci, _), Arch::Arm64) => "ide-hd,bus=ide.0",
         (Medium::Usb, _) => "usb-storage",
         (Medium::Cd, Arch::Amd64) => "ide-cd",
-        (Medium::Cd, Arch::Arm64) => "scsi-cd",
+        (Medium::Cd, Arch::Arm64) | (Medium::ScsiCd, _) => "scsi-cd",
     };
     let sector = match medium {
         Medium::Disk(_, SectorSize::B4096) => ",logical_block_size=4096,physical_block_size=4096",

@@ -36,6 +36,8 @@ pub struct Machine {
     pub label: String,
     /// What it starts from.
     pub start: Start,
+    /// A second drive, from which nothing is started.
+    pub beside: Option<(Medium, PathBuf)>,
     /// Its memory in MiB.
     pub memory_mib: u32,
     /// When it is given up.
@@ -94,6 +96,8 @@ pub enum Medium {
     Usb,
     /// As a CD.
     Cd,
+    /// As a CD on virtio-scsi, which the stand-in's kernel sees, too: it knows neither SATA nor USB.
+    ScsiCd,
 }
 
 /// What a disk hangs on.
@@ -227,7 +231,13 @@ impl Verdict {
 impl Machine {
     /// A machine of 1 GiB with the usual limits.
     pub fn new(label: &str, start: Start) -> Self {
-        Self { label: label.into(), start, memory_mib: 1024, limits: Limits::default() }
+        Self {
+            label: label.into(),
+            start,
+            beside: None,
+            memory_mib: 1024,
+            limits: Limits::default(),
+        }
     }
 
     /// Its architecture.

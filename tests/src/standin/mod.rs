@@ -26,13 +26,31 @@ mod modules;
 pub const TALOS: &str = "v1.13.9";
 
 /// What Talos' kernel has built in and Debian's has as modules.
-const MODULES: [&str; 5] = ["loop", "squashfs", "overlay", "configfs", "efivarfs"];
+const MODULES: [&str; 14] = [
+    "loop",
+    "squashfs",
+    "overlay",
+    "configfs",
+    "efivarfs",
+    // Config volumes: their file systems, and the drives that this kernel knows.
+    "isofs",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "sd_mod",
+    "sr_mod",
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_scsi",
+];
 
 /// The programs' sources.
-const SOURCES: [(&str, &str); 12] = [
+const SOURCES: [(&str, &str); 14] = [
     ("main.c", include_str!("../../standin/main.c")),
     ("init.c", include_str!("../../standin/init.c")),
     ("machined.c", include_str!("../../standin/machined.c")),
+    ("load.c", include_str!("../../standin/load.c")),
+    ("volume.c", include_str!("../../standin/volume.c")),
     ("stages.h", include_str!("../../standin/stages.h")),
     ("mounts.c", include_str!("../../standin/mounts.c")),
     ("mounts.h", include_str!("../../standin/mounts.h")),

@@ -1,7 +1,8 @@
 //! Boot media made by foreign programs alone: what the bench itself is proven with, and what our
 //! own media are compared with.
 //!
-//! In: a stand-in, a config. Out: an initramfs segment, a UKI, an EFI system partition, a raw disk.
+//! In: a stand-in, a config. Out: an initramfs segment, a UKI, an EFI system partition, a raw disk:
+//! the least that boots. The rooms below make media as releases ship them, without any config.
 //!
 //! Source: the manual pages of `mksquashfs`, `cpio`, `objcopy`, `mkfs.vfat`, `mcopy`, `sgdisk`;
 //! systemd-stub(7) for a UKI's sections.
@@ -18,6 +19,12 @@ use talforge::units::{MIB, align_up};
 
 use crate::standin::{Standin, TALOS};
 use crate::tools;
+
+pub mod release;
+pub mod layers;
+pub mod iso;
+pub mod raw;
+pub mod image;
 
 /// The label that Talos gives the config.
 const LABEL: &str = "system_u:object_r:system_state_t:s0";
