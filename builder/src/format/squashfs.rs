@@ -31,7 +31,7 @@ use self::xattr::{NO_TABLE, Xattrs};
 use crate::blob::{Blob, Builder};
 
 /// The most bytes that the files of a tree may have together where compressed blocks are kept in
-/// memory ([`write`]).
+/// memory ([`write()`]).
 pub const MAX_CONTENT: u64 = 64 << 20;
 
 /// The bytes of a data block as a power of two: 128 KiB, as `mksquashfs` takes them by default.
@@ -151,7 +151,7 @@ pub fn write(nodes: &[Node], epoch: u32) -> Result<Blob, SquashfsError> {
 ///
 /// # Errors
 ///
-/// As [`write`], but for the size; and where `data` cannot be written to.
+/// As [`write()`], but for the size; and where `data` cannot be written to.
 pub fn write_apart(
     nodes: &[Node],
     epoch: u32,
