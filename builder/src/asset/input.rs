@@ -77,12 +77,12 @@ pub(super) fn unreadable(path: &Path, error: io::Error) -> AssetError {
     }
 }
 
-/// Opens a plain file.
+/// Opens a plain file; `name` is what messages call it.
 ///
 /// # Errors
 ///
 /// Where it is not there, no plain file, or cannot be read.
-pub(super) fn open_file(path: &Path, name: &str) -> Result<Blob, AssetError> {
+pub fn open_file(path: &Path, name: &str) -> Result<Blob, AssetError> {
     let io = |error| unreadable(path, error);
     // Asked before it is opened: opening a pipe waits for its other end.
     if !path.metadata().map_err(io)?.is_file() {

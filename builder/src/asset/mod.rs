@@ -30,7 +30,7 @@ pub mod error;
 pub mod initramfs;
 pub mod grub;
 pub mod board;
-mod input;
+pub mod input;
 mod program;
 mod medium;
 mod release;

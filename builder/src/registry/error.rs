@@ -84,6 +84,12 @@ impl RegistryError {
         }
     }
 
+    /// Whether all who were asked have no such thing: another try does not help.
+    pub fn is_absent(&self) -> bool {
+        let is_404 = |at: &Attempt| matches!(at.trouble, Trouble::Status { status: 404, .. });
+        matches!(self, Self::Unavailable { tried, .. } if tried.iter().all(is_404))
+    }
+
     /// Whether it is the machine's fault rather than that of who was asked.
     pub fn is_local(&self) -> bool {
         matches!(self, Self::Store(_) | Self::Certificates { .. })

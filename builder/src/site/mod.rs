@@ -21,6 +21,7 @@ use crate::config::MachineConfig;
 use crate::config::facts::Facts;
 use crate::config::facts::prefix::Prefix;
 use crate::oci::ImageSource;
+use crate::registry::Host;
 use crate::report::{Diagnostic, Place};
 use crate::talos::{Arch, Role, Version};
 use crate::yaml;
@@ -212,15 +213,6 @@ impl TreeSource {
             Self::Tar(path) | Self::Dir(path) => path.display().to_string(),
         }
     }
-}
-
-/// How this program reaches a registry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
-    /// Hosts that are asked before it, in order.
-    pub mirrors: Vec<String>,
-    /// Whether it is asked without TLS.
-    pub plain_http: bool,
 }
 
 /// Who must have signed what comes from outside.

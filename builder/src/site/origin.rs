@@ -13,10 +13,11 @@ use std::path::Path;
 use super::boot::path;
 use super::field::{Fields, Written, open, quote};
 use super::key::cluster::{REGISTRY, SIGNER};
-use super::{AssetSource, Host, Signer, TreeSource, Url};
+use super::{AssetSource, Signer, TreeSource, Url};
 use crate::digest::Digest;
 use crate::oci::ImageSource;
 use crate::oci::reference::Reference;
+use crate::registry::Host;
 use crate::report::Diagnostic;
 
 const ASSETS_HELP: &str = "name Talos' imager, `oci://ghcr.io/siderolabs/imager:v1.14.1`, or what \

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::asset::{InputFile, Supply};
+use crate::asset::{InputFile, Supply, input};
 use crate::blob::Blob;
 use crate::cli::Sources;
 use crate::digest::Digest;
@@ -28,12 +28,12 @@ use crate::oci::layout::Layout;
 use crate::oci::manifest::Manifest;
 use crate::oci::reference::Reference;
 use crate::oci::{Content, Descriptor, ImageSource, Unavailable, unpack};
-use crate::registry::error::{Attempt, RegistryError, Trouble};
-use crate::registry::{Client, Host, Network, Settings};
+use crate::registry::error::RegistryError;
+use crate::registry::{Client, Network, Settings};
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::sink::private::{self, Old};
-use crate::site::{self, AssetSource, Site, TreeSource, Url};
+use crate::site::{AssetSource, Site, TreeSource, Url};
 use crate::store::{self, Store};
 use crate::tree::Tree;
 use crate::verb::trust::Judge;
@@ -96,10 +96,7 @@ impl<'a> Supplier<'a> {
     ) -> Result<Self, Failure> {
         let store = self::store(args, &site.path);
         let mut settings = Settings::from_environment(&variable);
-        let host =
-            |host: &site::Host| Host { mirrors: host.mirrors.clone(), plain_http: host.plain_http };
-        settings.hosts =
-            site.boot.registries.iter().map(|(name, at)| (name.clone(), host(at))).collect();
+        settings.hosts.clone_from(&site.boot.registries);
         if args.offline {
             let verb = match look {
                 Look::Locked => "build",
@@ -240,11 +237,7 @@ impl<'a> Supplier<'a> {
                 .map_err(|error| oci_failure(&path.display().to_string(), &error)),
             TreeSource::Tar(path) => {
                 let name = path.display().to_string();
-                let Supply::File { blob, .. } =
-                    Supply::file(path).map_err(|error| asset_failure(&error))?
-                else {
-                    unreachable!("a file is one")
-                };
+                let blob = input::open_file(path, &name).map_err(|error| asset_failure(&error))?;
                 let task = self.progress.task(&name, blob.len());
                 let tree =
                     unpack::tarball(&name, &blob, wanted, &self.store, &|bytes| task.add(bytes));
@@ -439,7 +432,7 @@ impl<'a> Supplier<'a> {
         if let Some(judge) = &self.judge {
             let bundle = self.client.file(&format!("{text}.bundle"), None);
             let (_, bundle) = bundle.map_err(|error| registry_failure(&error))?;
-            judge.file(text, digest, &bundle)?;
+            judge.fetched(text, digest, &bundle)?;
         }
         self.used.set(text, Locked::File { digest, len: blob.len() });
         Ok(blob)
@@ -478,19 +471,19 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 /// The store: the one that is named, or the user's, or beside the site file where there is none.
-pub(super) fn store(args: &Sources, site: &Path) -> Store {
+fn store(args: &Sources, site: &Path) -> Store {
     let usual = || store::default_root(&variable);
     let root = args.store.clone().or_else(usual);
     Store::at(root.unwrap_or_else(|| site.with_file_name(".talforge")))
 }
 
 /// The lock file of a site: `site.lock` of `site.yaml`.
-pub(super) fn lock_path(site: &Path) -> PathBuf {
+fn lock_path(site: &Path) -> PathBuf {
     site.with_extension("lock")
 }
 
 /// Reads a lock file; one that is not there says nothing.
-pub(super) fn read_lock(path: &Path) -> Result<Lock, Failure> {
+fn read_lock(path: &Path) -> Result<Lock, Failure> {
     if !path.exists() {
         return Ok(Lock::default());
     }
@@ -548,11 +541,8 @@ fn is_nowhere(error: &OciError) -> bool {
     let OciError::Content(Unavailable(why)) = error else { return false };
     match why.downcast_ref::<RegistryError>() {
         Some(RegistryError::Length { .. }) => true,
-        Some(RegistryError::Unavailable { tried, .. }) => {
-            let is_404 = |at: &Attempt| matches!(at.trouble, Trouble::Status { status: 404, .. });
-            tried.iter().all(is_404)
-        }
-        _ => false,
+        Some(error) => error.is_absent(),
+        None => false,
     }
 }
 
