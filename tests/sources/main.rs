@@ -13,3 +13,4 @@ mod world;
 mod locked;
 mod kinds;
 mod layers;
+mod signed;

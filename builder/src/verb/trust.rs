@@ -7,7 +7,7 @@
 //!
 //! Not here: how a signature is verified (`signature`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::asset::InputFile;
 use crate::blob::Blob;
@@ -15,7 +15,6 @@ use crate::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::oci::{Content, Descriptor};
 use crate::registry::Client;
-use crate::registry::error::{RegistryError, Trouble};
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::signature::attached::{self, Attached, Listed, SIGNATURES_MAX};
@@ -79,7 +78,7 @@ impl<'a> Judge<'a> {
                 .map_err(|error| Failure::of(Cause::Assets, "signature", &error))?;
             let root = match client.resolve(&at) {
                 Ok(root) => root,
-                Err(error) if is_absent(&error) => continue,
+                Err(error) if error.is_absent() => continue,
                 Err(error) => {
                     let diagnostic = Diagnostic::error("signature", chain(&error));
                     return Err(Failure::new(Cause::Assets, diagnostic.help(error.help())));
@@ -131,18 +130,22 @@ impl<'a> Judge<'a> {
         Ok(found)
     }
 
-    /// A file, by the bundle that lies beside it or comes from beside it.
+    /// A file of a web server, by the bundle that was fetched from beside it.
     ///
     /// # Errors
     ///
     /// Where the bundle does not hold.
-    pub(super) fn file(&self, name: &str, digest: Digest, bundle: &Blob) -> Result<(), Failure> {
+    pub(super) fn fetched(&self, name: &str, digest: Digest, bundle: &Blob) -> Result<(), Failure> {
         if bundle.len() > FILE_LIMIT {
             return Err(failure(name, &SignatureError::TooLarge { what: "bytes", limit: LIMIT }));
         }
         let bundle = bundle.to_vec();
         let bundle = bundle.map_err(|error| Failure::of(Cause::World, "read", &error))?;
-        let signed = signature::blob(&self.trust, Signee::Digest(digest), &bundle, &self.roots);
+        self.file(name, Signee::Digest(digest), &bundle)
+    }
+
+    fn file(&self, name: &str, signee: Signee<'_>, bundle: &[u8]) -> Result<(), Failure> {
+        let signed = signature::blob(&self.trust, signee, bundle, &self.roots);
         self.tell(name, &signed.map_err(|error| failure(name, &error))?)
     }
 
@@ -154,38 +157,43 @@ impl<'a> Judge<'a> {
     pub(super) fn local(&self, path: &Path, digest: Digest) -> Result<(), Failure> {
         let shown = path.display().to_string();
         match bundle_of(path)? {
-            Some(bundle) => self.file(&shown, digest, &Blob::from_bytes("bundle", bundle)),
+            Some(bundle) => self.file(&shown, Signee::Digest(digest), &bundle),
             None => Err(failure(&shown, &SignatureError::Absent)),
         }
     }
 
     /// The files of a folder that were used: each by its own bundle, or by that of a list of checksums
-    /// that has it.
+    /// that has it. A list without a bundle vouches for nothing.
     ///
     /// # Errors
     ///
     /// The first file that nobody vouches for.
     pub(super) fn folder(&self, folder: &Path, inputs: &[InputFile]) -> Result<(), Failure> {
+        let is_list = |name: &String| inputs.iter().any(|other| other.vouched_by.contains(name));
         for input in inputs {
             let path = folder.join(&input.name);
-            if !path.is_file() {
+            let has_bundle = |name: &String| bundle_path(&folder.join(name)).exists();
+            // A list is an input, too, and has its turn.
+            if !path.is_file() || input.vouched_by.iter().any(has_bundle) {
                 continue;
             }
-            let listed = input.vouched_by.iter().map(|list| folder.join(list));
-            let listed = listed.map(|list| Ok((bundle_of(&list)?, list)));
-            let listed = listed.collect::<Result<Vec<_>, Failure>>()?;
-            match listed.into_iter().find_map(|(bundle, list)| Some((bundle?, list))) {
-                Some((bundle, list)) => {
-                    let text = file::read(&list, "list of checksums", FILE_LIMIT)?;
-                    let signee = Signee::Bytes(&text);
-                    let signed = signature::blob(&self.trust, signee, &bundle, &self.roots);
-                    let shown = list.display().to_string();
-                    self.tell(&shown, &signed.map_err(|error| failure(&shown, &error))?)?;
-                }
-                None => self.local(&path, input.digest)?,
+            match is_list(&input.name) {
+                true => self.list(&path, &input.blob)?,
+                false => self.local(&path, input.digest)?,
             }
         }
         Ok(())
+    }
+
+    /// A list of checksums, where there is a bundle beside it.
+    fn list(&self, path: &Path, list: &Blob) -> Result<(), Failure> {
+        let Some(bundle) = bundle_of(path)? else { return Ok(()) };
+        let shown = path.display().to_string();
+        if list.len() > FILE_LIMIT {
+            return Err(failure(&shown, &SignatureError::TooLarge { what: "bytes", limit: LIMIT }));
+        }
+        let text = list.to_vec().map_err(|error| Failure::of(Cause::World, "read", &error))?;
+        self.file(&shown, Signee::Bytes(&text), &bundle)
     }
 
     fn tell(&self, name: &str, signed: &Signed) -> Result<(), Failure> {
@@ -212,22 +220,20 @@ fn bytes(content: &dyn Content, wanted: &Descriptor) -> Result<Vec<u8>, Unproven
     read.to_vec().map_err(|error| Unproven::Content(error.to_string()))
 }
 
-/// The bundle beside a file, if there is one.
-fn bundle_of(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+/// Where the bundle of a file lies.
+fn bundle_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".bundle");
-    let bundle = Path::new(&name);
+    name.into()
+}
+
+/// The bundle beside a file, if there is one.
+fn bundle_of(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let bundle = bundle_path(path);
     if !bundle.exists() {
         return Ok(None);
     }
-    Ok(Some(file::read(bundle, "bundle", FILE_LIMIT)?.to_vec()))
-}
-
-/// Whether those who were asked have no such thing.
-fn is_absent(error: &RegistryError) -> bool {
-    let is_404 = |trouble: &Trouble| matches!(trouble, Trouble::Status { status: 404, .. });
-    matches!(error, RegistryError::Unavailable { tried, .. }
-        if tried.iter().all(|attempt| is_404(&attempt.trouble)))
+    Ok(Some(file::read(&bundle, "bundle", FILE_LIMIT)?.to_vec()))
 }
 
 fn failure(name: &str, error: &SignatureError) -> Failure {
