@@ -38,6 +38,8 @@ pub struct Extent {
     pub label: Arc<str>,
     /// Where its bytes come from.
     pub source: Source,
+    /// Whether the bytes are one node's own, so that another node of the site has others here.
+    pub is_own: bool,
 }
 
 /// Where an extent's bytes come from.
@@ -69,6 +71,7 @@ impl Extent {
     /// Whether both runs lie at one place and have one source, so that their bytes are equal.
     ///
     /// `false` does not say that the bytes differ: files are told apart by where they were opened.
+    /// Whose the runs are is not looked at.
     pub fn is_same_run(&self, other: &Self) -> bool {
         self.start == other.start
             && self.len == other.len
@@ -166,7 +169,7 @@ impl Blob {
             let from = range.start.max(extent.start);
             let to = range.end.min(extent.end());
             let source = extent.source.skip(from - extent.start);
-            out = out.push(extent.label.clone(), to - from, source);
+            out = out.run(extent.label.clone(), to - from, source, extent.is_own);
         }
         Some(out.finish())
     }
@@ -211,15 +214,46 @@ impl Blob {
     /// The same bytes, every extent under one label.
     pub fn labelled(&self, label: impl Into<Arc<str>>) -> Self {
         let label = label.into();
-        let relabel = |b: Builder, e: &Extent| b.push(label.clone(), e.len, e.source.clone());
+        let relabel =
+            |b: Builder, e: &Extent| b.run(label.clone(), e.len, e.source.clone(), e.is_own);
         self.extents.iter().fold(Builder::default(), relabel).finish()
+    }
+
+    /// The same bytes, marked as one node's own. Zeros are nobody's.
+    pub fn owned(&self) -> Self {
+        let mark = |b: Builder, e: &Extent| {
+            let is_own = !matches!(e.source, Source::Zeros);
+            b.run(e.label.clone(), e.len, e.source.clone(), is_own)
+        };
+        self.extents.iter().fold(Builder::default(), mark).finish()
+    }
+
+    /// The ranges that are one node's own, in order, neighbours joined.
+    pub fn own(&self) -> Vec<Range<u64>> {
+        let mut out: Vec<Range<u64>> = Vec::new();
+        for extent in self.extents.iter().filter(|extent| extent.is_own) {
+            match out.last_mut() {
+                Some(last) if last.end == extent.start => last.end = extent.end(),
+                _ => out.push(extent.start..extent.end()),
+            }
+        }
+        out
+    }
+
+    /// What nodes have in common: the same bytes with zeros for those that are one node's own.
+    pub fn base(&self) -> Self {
+        let blank = |b: Builder, e: &Extent| match e.is_own {
+            true => b.zeros(e.label.clone(), e.len),
+            false => b.push(e.label.clone(), e.len, e.source.clone()),
+        };
+        self.extents.iter().fold(Builder::default(), blank).finish()
     }
 }
 
 /// One line an extent: offset, length, kind, label. This is what goldens and `inspect` show.
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Extent { start, len, label, source } in self.extents() {
+        for Extent { start, len, label, source, .. } in self.extents() {
             let kind = match source {
                 Source::Zeros => "zeros",
                 Source::Bytes(..) => "bytes",
@@ -286,7 +320,8 @@ impl Builder {
 
     /// Adds a whole blob, its extents kept apart.
     pub fn blob(self, blob: &Blob) -> Self {
-        blob.extents().iter().fold(self, |b, e| b.push(e.label.clone(), e.len, e.source.clone()))
+        let add = |b: Self, e: &Extent| b.run(e.label.clone(), e.len, e.source.clone(), e.is_own);
+        blob.extents().iter().fold(self, add)
     }
 
     /// Adds zeros up to the next multiple of `step` bytes.
@@ -310,9 +345,13 @@ impl Builder {
         Blob { extents: self.extents.into(), len: self.len }
     }
 
-    fn push(mut self, label: impl Into<Arc<str>>, len: u64, source: Source) -> Self {
+    fn push(self, label: impl Into<Arc<str>>, len: u64, source: Source) -> Self {
+        self.run(label, len, source, false)
+    }
+
+    fn run(mut self, label: impl Into<Arc<str>>, len: u64, source: Source, is_own: bool) -> Self {
         if len > 0 {
-            self.extents.push(Extent { start: self.len, len, label: label.into(), source });
+            self.extents.push(Extent { start: self.len, len, label: label.into(), source, is_own });
             self.len += len;
         }
         self
@@ -357,6 +396,26 @@ mod tests {
                 Some(want) => prop_assert_eq!(slice.unwrap().to_vec().unwrap(), want),
                 None => prop_assert!(slice.is_none()),
             }
+        }
+
+        /// The base has zeros where the bytes are a node's own, wherever the blob was cut and joined.
+        #[test]
+        fn a_base_has_zeros_for_what_is_own(
+            parts in prop::collection::vec((any::<bool>(), 1usize..9), 0..9), cut in 0usize..40,
+        ) {
+            let (mut blob, mut base) = (Builder::default(), Vec::new());
+            for (is_own, len) in parts {
+                let part = Blob::from_bytes("part", vec![7; len]);
+                blob = blob.blob(&if is_own { part.owned() } else { part });
+                base.extend(vec![if is_own { 0 } else { 7 }; len]);
+            }
+            let blob = blob.finish();
+            let (len, cut) = (blob.len(), (cut as u64).min(blob.len()));
+            let (a, b) = (blob.slice(0..cut), blob.slice(cut..len).labelled("tail"));
+            let joined = Builder::default().blob(&a).blob(&b).finish();
+            prop_assert_eq!(joined.base().to_vec().unwrap(), base.clone());
+            let own: u64 = joined.own().iter().map(|range| range.end - range.start).sum();
+            prop_assert_eq!(own, base.iter().filter(|&&byte| byte == 0).count() as u64);
         }
 
         /// A stream gives all bytes, whatever the size of its reads.

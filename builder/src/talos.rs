@@ -123,6 +123,20 @@ impl Version {
         !self.at_least(1, 14)
     }
 
+    /// What the platform's kernel arguments have besides those of its profile: a longer patience with
+    /// EBS volumes on AWS since 1.14 (`quirks.go#NvmeCoreIoTimeoutAWSOnly`).
+    pub fn platform_args(&self, platform: &str) -> &'static [&'static str] {
+        match platform {
+            "aws" if self.at_least(1, 14) => &["nvme_core.io_timeout=4294967295"],
+            _ => &[],
+        }
+    }
+
+    /// Whether the release knows the platform (`platform.go#newPlatform`).
+    pub fn knows(&self, platform: &str) -> bool {
+        platform != "alibabacloud" || self.at_least(1, 14)
+    }
+
     /// The bytes of the EFI partition of a systemd-boot disk: the three partitions EFI, BIOS and
     /// BOOT of the GRUB layout in one (`PartitionSizes`: BOOT grew from 1000 to 2000 MiB in 1.11).
     pub const fn uki_esp_bytes(&self) -> u64 {

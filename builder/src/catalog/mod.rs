@@ -28,10 +28,10 @@ mod template;
 pub mod value;
 
 use overlay::{Declared, Manifest, Patch};
-use value::{Amount, FileVersion, Firmware, Platform, SecureBootEnroll};
+use value::{Amount, Compression, FileVersion, Firmware, Format, Platform, SecureBootEnroll};
 
 /// The profiles that we ship: names and texts, in the order in which messages list them.
-const PROFILES: [(&str, &str); 9] = [
+const PROFILES: [(&str, &str); 29] = [
     ("metal-iso", include_str!("../../../profiles/metal-iso.yaml")),
     ("metal-iso-hybrid", include_str!("../../../profiles/metal-iso-hybrid.yaml")),
     ("metal-disk", include_str!("../../../profiles/metal-disk.yaml")),
@@ -39,8 +39,28 @@ const PROFILES: [(&str, &str); 9] = [
     ("metal-pxe", include_str!("../../../profiles/metal-pxe.yaml")),
     ("nocloud-disk", include_str!("../../../profiles/nocloud-disk.yaml")),
     ("vm", include_str!("../../../profiles/vm.yaml")),
+    ("vm-qcow2", include_str!("../../../profiles/vm-qcow2.yaml")),
+    ("vm-overlay", include_str!("../../../profiles/vm-overlay.yaml")),
+    ("vm-vhdx", include_str!("../../../profiles/vm-vhdx.yaml")),
+    ("vm-vmdk", include_str!("../../../profiles/vm-vmdk.yaml")),
     ("metal-seed", include_str!("../../../profiles/metal-seed.yaml")),
     ("nocloud-seed", include_str!("../../../profiles/nocloud-seed.yaml")),
+    ("akamai", include_str!("../../../profiles/akamai.yaml")),
+    ("alibabacloud", include_str!("../../../profiles/alibabacloud.yaml")),
+    ("aws", include_str!("../../../profiles/aws.yaml")),
+    ("azure", include_str!("../../../profiles/azure.yaml")),
+    ("cloudstack", include_str!("../../../profiles/cloudstack.yaml")),
+    ("digital-ocean", include_str!("../../../profiles/digital-ocean.yaml")),
+    ("exoscale", include_str!("../../../profiles/exoscale.yaml")),
+    ("gcp", include_str!("../../../profiles/gcp.yaml")),
+    ("hcloud", include_str!("../../../profiles/hcloud.yaml")),
+    ("opennebula", include_str!("../../../profiles/opennebula.yaml")),
+    ("openstack", include_str!("../../../profiles/openstack.yaml")),
+    ("oracle", include_str!("../../../profiles/oracle.yaml")),
+    ("scaleway", include_str!("../../../profiles/scaleway.yaml")),
+    ("upcloud", include_str!("../../../profiles/upcloud.yaml")),
+    ("vmware", include_str!("../../../profiles/vmware.yaml")),
+    ("vultr", include_str!("../../../profiles/vultr.yaml")),
 ];
 
 /// The overlays that we ship: variations, then boards.
@@ -158,7 +178,7 @@ impl KernelArgs {
 pub enum Output {
     /// An ISO that starts as a CD and, written as it is, as a USB stick.
     Iso(Iso),
-    /// A raw disk on which Talos is installed already.
+    /// A disk on which Talos is installed already.
     Disk(Disk),
     /// Kernel, initramfs and command line, to be served over a network.
     Pxe(Pxe),
@@ -191,9 +211,12 @@ pub struct Iso {
     pub halt_if_installed: bool,
     /// What systemd-boot does with Secure Boot keys.
     pub secure_boot_enroll: SecureBootEnroll,
+    /// How the file is compressed; not at all where it is not given.
+    #[serde(default)]
+    pub compress: Compression,
 }
 
-/// A raw disk.
+/// A disk.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
@@ -210,6 +233,12 @@ pub struct Disk {
     pub size: Amount,
     /// How many seconds the boot menu waits.
     pub timeout: u16,
+    /// The format of the disk's file; `raw` where it is not given.
+    #[serde(default)]
+    pub format: Format,
+    /// How the file is compressed; not at all where it is not given.
+    #[serde(default)]
+    pub compress: Compression,
 }
 
 /// Files for a network boot; there is nothing to choose.
@@ -300,6 +329,7 @@ impl Profile {
             let help = "write `platform: metal` or `platform: nocloud`";
             return Err(Diagnostic::error("profile-seed", message).at(start(file)).help(help));
         }
+        check_packing(file, &profile.output)?;
         if let Output::Iso(Iso { firmware: Firmware::UefiAndBios, .. }) = profile.output
             && profile.arch.contains(&Arch::Arm64)
         {
@@ -308,6 +338,30 @@ impl Profile {
             return Err(Diagnostic::error("profile-firmware", message).at(start(file)).help(help));
         }
         Ok(profile)
+    }
+}
+
+/// What a compressed file is: an archive of `disk.raw` has a raw disk in it, and images that are
+/// used where they lie are not compressed as a whole.
+fn check_packing(file: &str, output: &Output) -> Result<(), Diagnostic> {
+    let (format, compress) = match output {
+        Output::Disk(disk) => (Some(disk.format), disk.compress),
+        Output::Iso(iso) => (None, iso.compress),
+        Output::Pxe(_) | Output::Seed(_) => (None, Compression::None),
+    };
+    let wrong = |message: &str, help: &str| {
+        Err(Diagnostic::error("profile-compress", message).at(start(file)).help(help))
+    };
+    match (format, compress) {
+        (format, Compression::TarGz) if format != Some(Format::Raw) => wrong(
+            "an archive `tar.gz` holds `disk.raw`, a raw disk and nothing else",
+            "write `format: raw`, or another `compress`",
+        ),
+        (Some(Format::Qcow2Overlay), compress) if compress != Compression::None => wrong(
+            "an overlay is used where it lies, beside its base, and is small already",
+            "drop `compress`, or write `format: qcow2`",
+        ),
+        _ => Ok(()),
     }
 }
 

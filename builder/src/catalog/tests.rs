@@ -43,6 +43,48 @@ fn platforms_have_talos_own_arguments() {
     assert_eq!(args("nocloud-disk", Arch::Amd64), "console=tty1 console=ttyS0 net.ifnames=0");
 }
 
+/// Format and compression are those of Talos' own images (`pkg/imager/profile/default.go`).
+#[test]
+fn clouds_get_the_files_that_talos_has_for_them() {
+    let files = |name: &&str| match profile(name).unwrap().output {
+        Output::Disk(disk) => {
+            let (format, compress) = (disk.format.extension(), disk.compress.suffix());
+            format!("{name}.{format}{compress}")
+        }
+        other => panic!("{name} makes {other:?}"),
+    };
+    let clouds: Vec<_> =
+        profile_names().filter(|name| !name.contains('-') && *name != "vm").collect();
+    let all: Vec<_> = clouds.iter().chain(&["digital-ocean"]).map(files).collect();
+    insta::assert_snapshot!(all.join("\n"), @"
+    akamai.raw.gz
+    alibabacloud.qcow2
+    aws.raw.zst
+    azure.vhd.zst
+    cloudstack.raw.zst
+    exoscale.qcow2.zst
+    gcp.raw.tar.gz
+    hcloud.raw.zst
+    opennebula.raw.zst
+    openstack.raw.zst
+    oracle.qcow2.zst
+    scaleway.raw.zst
+    upcloud.raw.zst
+    vmware.ova
+    vultr.raw.zst
+    digital-ocean.raw.gz
+    ");
+}
+
+#[test]
+fn a_release_has_its_own_arguments_for_a_platform() {
+    let [old, new] = ["v1.13.9", "v1.14.0"].map(|tag| Version::parse(tag).unwrap());
+    assert_eq!(old.platform_args("aws"), [""; 0]);
+    assert_eq!(new.platform_args("aws"), ["nvme_core.io_timeout=4294967295"]);
+    assert_eq!(new.platform_args("gcp"), [""; 0]);
+    assert!(!old.knows("alibabacloud") && new.knows("alibabacloud") && old.knows("aws"));
+}
+
 #[test]
 fn disks_have_talos_own_partitions_and_nothing_behind() {
     let profile = profile("metal-disk").unwrap();
@@ -98,11 +140,14 @@ fn mistakes_in_a_profile_are_told() {
         message("timeout: 3", "timeout: 70000"),
         message("timeout: 3", "timeout: 3, timeout: 3"),
         message("timeout: 3", "timeout: 3, extra: 1"),
+        message("timeout: 3", "timeout: 3, format: vmdk, compress: tar.gz"),
+        message("timeout: 3", "timeout: 3, format: qcow2-overlay, compress: zst"),
+        message("timeout: 3", "timeout: 3, format: floppy"),
         message("output: {disk: {", "output: {pxe: {}, disk: {"),
         message("version: 1", "--- {}\n---\nversion: 1"),
     ]
     .concat();
-    insta::assert_snapshot!(all, @r#"
+    insta::assert_snapshot!(all, @"
     this is no profile: version 2 is unknown; use 1 --> mine.yaml:1:1
     this is no profile: unknown field `abuot`, expected one of `version`, `about`, `arch`, `platform`, `kernel_args`, `output` --> mine.yaml:2:1
     this is no profile: arch: no architecture is named; use amd64, arm64 or both --> mine.yaml:1:1
@@ -118,10 +163,13 @@ fn mistakes_in_a_profile_are_told() {
     this is no profile: output.disk: `1KiB` is no whole number of MiB --> mine.yaml:6:16
     this is no profile: output.disk.timeout: invalid value: integer `70000`, expected u16 --> mine.yaml:6:64
     this key is in the mapping already, on line 6 --> mine.yaml:6:67
-    this is no profile: output.disk: unknown field `extra`, expected one of `sector`, `esp`, `size`, `timeout` --> mine.yaml:6:67
+    this is no profile: output.disk: unknown field `extra`, expected one of `sector`, `esp`, `size`, `timeout`, `format`, `compress` --> mine.yaml:6:67
+    an archive `tar.gz` holds `disk.raw`, a raw disk and nothing else --> mine.yaml:1:1
+    an overlay is used where it lies, beside its base, and is small already --> mine.yaml:1:1
+    this is no profile: output.disk.format: unknown variant `floppy`, expected one of `raw`, `qcow2`, `qcow2-zlib`, `qcow2-zstd`, `qcow2-overlay`, `vhd`, `vhd-dynamic`, `vhdx`, `vmdk`, `vmdk-stream`, `ova` --> mine.yaml:6:75
     this is no profile: output: invalid value: map, expected map with a single key --> mine.yaml:6:9
     the profile has 2 documents and must have one --> mine.yaml:3:1
-    "#);
+    ");
 }
 
 #[test]

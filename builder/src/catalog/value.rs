@@ -183,6 +183,110 @@ pub enum Firmware {
     UefiAndBios,
 }
 
+/// The format of a disk's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Format {
+    /// The disk's bytes; zeros take no room.
+    #[default]
+    Raw,
+    /// QEMU's own, version 3.
+    Qcow2,
+    /// The same, its clusters compressed by deflate.
+    Qcow2Zlib,
+    /// The same, its clusters compressed by Zstandard (QEMU 5.1 or newer).
+    Qcow2Zstd,
+    /// A qcow2 of the node's own bytes over a base that the nodes share.
+    Qcow2Overlay,
+    /// VHD of a fixed size, as Azure takes it.
+    Vhd,
+    /// VHD that leaves zeros out.
+    VhdDynamic,
+    /// Hyper-V's own.
+    Vhdx,
+    /// VMDK in one file that leaves zeros out ("monolithicSparse").
+    Vmdk,
+    /// VMDK for transport, compressed ("streamOptimized").
+    VmdkStream,
+    /// An appliance for VMware: the same with a description of its machine.
+    Ova,
+}
+
+impl Format {
+    /// The end of a file's name.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 | Self::Qcow2Zlib | Self::Qcow2Zstd | Self::Qcow2Overlay => "qcow2",
+            Self::Vhd | Self::VhdDynamic => "vhd",
+            Self::Vhdx => "vhdx",
+            Self::Vmdk | Self::VmdkStream => "vmdk",
+            Self::Ova => "ova",
+        }
+    }
+
+    /// Its name in a profile.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Qcow2Zlib => "qcow2-zlib",
+            Self::Qcow2Zstd => "qcow2-zstd",
+            Self::Qcow2Overlay => "qcow2-overlay",
+            Self::Vhd => "vhd",
+            Self::VhdDynamic => "vhd-dynamic",
+            Self::Vhdx => "vhdx",
+            Self::Vmdk => "vmdk",
+            Self::VmdkStream => "vmdk-stream",
+            Self::Ova => "ova",
+        }
+    }
+}
+
+/// How a finished file is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// By Zstandard.
+    Zst,
+    /// By xz.
+    Xz,
+    /// By gzip.
+    Gz,
+    /// As the file `disk.raw` in an archive, by gzip: what Google's cloud imports.
+    #[serde(rename = "tar.gz")]
+    TarGz,
+}
+
+impl Compression {
+    /// What it adds to a file's name.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Zst => ".zst",
+            Self::Xz => ".xz",
+            Self::Gz => ".gz",
+            Self::TarGz => ".tar.gz",
+        }
+    }
+
+    /// Its name in a profile.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Zst => "zst",
+            Self::Xz => "xz",
+            Self::Gz => "gz",
+            Self::TarGz => "tar.gz",
+        }
+    }
+}
+
 /// What systemd-boot does with Secure Boot keys on the medium while the firmware is in setup mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -99,7 +99,7 @@ pub fn lay_out(parts: &Parts<'_>, memo: &mut Memo) -> Result<Vec<OutputFile>, La
         |blob| vec![OutputFile { path: parts.plan.output(), blob, kind: FileKind::Bootable }];
     match &parts.plan.medium {
         Medium::Iso { loader, .. } => Ok(image(iso::lay_out(parts, loader, memo)?)),
-        Medium::Disk { sector, esp_bytes, disk_bytes, loader } => {
+        Medium::Disk { sector, esp_bytes, disk_bytes, loader, .. } => {
             let space =
                 disk::Space { sector: *sector, esp_bytes: *esp_bytes, disk_bytes: *disk_bytes };
             Ok(image(disk::lay_out(parts, space, loader, memo)?))

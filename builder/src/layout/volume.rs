@@ -25,7 +25,7 @@ use crate::units::{KIB, SectorSize, align_up};
 /// Files on an ISO have room for a multiple of this. Configs of a site mostly take one.
 const ROOM_STEP: u64 = 256 * KIB;
 
-/// Writes the partition's FAT volume.
+/// Writes the partition's FAT volume; all of it is the node's own.
 ///
 /// # Errors
 ///
@@ -52,7 +52,7 @@ pub fn fat(
         hidden_sectors: u32::try_from(span.start.0).unwrap_or(u32::MAX),
         files: volume.files.iter().map(file).collect(),
     })?;
-    Ok(laid.blob)
+    Ok(laid.blob.owned())
 }
 
 /// The files of an ISO that is the volume.
@@ -60,7 +60,7 @@ pub fn iso_files(volume: &ConfigVolume) -> Vec<iso9660::File> {
     let file = |(name, content): &(&str, Blob)| iso9660::File {
         path: (*name).to_owned(),
         content: Content::Slot {
-            content: content.clone(),
+            content: content.owned(),
             room: align_up(content.len().max(1), ROOM_STEP),
         },
     };

@@ -98,15 +98,19 @@ pub fn build(plan: &NodePlan, assets: &Assets) -> Result<Payload, PayloadError> 
     };
     let segment = inside
         .map(|config| extension::segment(config.bytes(), &assets.initramfs, plan.epoch))
-        .transpose()?;
+        .transpose()?
+        .map(|segment| segment.owned());
     let initramfs = join(&assets.initramfs.blob, segment.as_ref());
     let addon = match (&plan.embed, &segment) {
-        (Embedding::Addon(_), Some(segment)) => Some(addon(plan, assets, segment)?),
+        (Embedding::Addon(_), Some(segment)) => Some(addon(plan, assets, segment)?.owned()),
         _ => None,
     };
     let initrd = if addon.is_some() { &assets.initramfs.blob } else { &initramfs };
     let uki = uki(plan, assets, initrd)?;
-    let (meta, volume) = (meta::partition(&plan.meta)?, ConfigVolume::of(plan));
+    let (mut meta, volume) = (meta::partition(&plan.meta)?, ConfigVolume::of(plan));
+    if !plan.meta.is_empty() {
+        meta = meta.owned();
+    }
     Ok(Payload { uki, addon, segment, initramfs, meta, volume })
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::catalog::board::{Board, Esp};
-use crate::catalog::value::{Firmware, Platform};
+use crate::catalog::value::{Compression, Firmware, Format, Platform};
 use crate::catalog::{FRONT, Output, config_volume_bytes};
 use crate::config::MachineConfig;
 use crate::plan::cmdline::{Cmdline, Parts};
@@ -68,8 +68,10 @@ pub enum Medium {
         firmware: Firmware,
         /// What the boot loader does.
         loader: Loader,
+        /// How the file is compressed.
+        compress: Compression,
     },
-    /// A raw disk with a GUID partition table.
+    /// A disk with a GUID partition table.
     Disk {
         /// Its logical sectors.
         sector: SectorSize,
@@ -79,6 +81,10 @@ pub enum Medium {
         disk_bytes: u64,
         /// What the boot loader does.
         loader: Loader,
+        /// The format of its file.
+        format: Format,
+        /// How the file is compressed.
+        compress: Compression,
     },
     /// Loose files, for network boot.
     Files,
@@ -157,8 +163,10 @@ impl NodePlan {
     /// The name of the file or, for loose files, of the folder that the medium is written to.
     pub fn output(&self) -> String {
         match self.medium {
-            Medium::Iso { .. } => format!("{}.iso", self.name),
-            Medium::Disk { .. } => format!("{}.raw", self.name),
+            Medium::Iso { compress, .. } => format!("{}.iso{}", self.name, compress.suffix()),
+            Medium::Disk { format, compress, .. } => {
+                format!("{}.{}{}", self.name, format.extension(), compress.suffix())
+            }
             Medium::Files => self.name.to_string(),
             Medium::Seed => format!("{}-seed.iso", self.name),
         }
@@ -197,13 +205,20 @@ impl Medium {
     /// One line for a person.
     pub fn about(&self) -> String {
         match self {
-            Self::Iso { firmware: Firmware::Uefi, .. } => {
-                "ISO for UEFI, as CD and USB stick".into()
+            Self::Iso { firmware, compress, .. } => {
+                let firmware = match firmware {
+                    Firmware::Uefi => "UEFI",
+                    Firmware::UefiAndBios => "UEFI and BIOS",
+                };
+                format!("ISO for {firmware}, as CD and USB stick{}", packed(*compress))
             }
-            Self::Iso { .. } => "ISO for UEFI and BIOS, as CD and USB stick".into(),
-            Self::Disk { sector, disk_bytes, .. } => {
-                format!("raw disk of {} MiB, {}-byte sectors", disk_bytes / MIB, sector.bytes())
-            }
+            Self::Disk { sector, disk_bytes, format, compress, .. } => format!(
+                "{} disk of {} MiB, {}-byte sectors{}",
+                format.name(),
+                disk_bytes / MIB,
+                sector.bytes(),
+                packed(*compress)
+            ),
             Self::Files => "loose files for network boot".into(),
             Self::Seed => "ISO with the config alone, as CD, USB stick or disk".into(),
         }
@@ -211,18 +226,30 @@ impl Medium {
 
     fn to_json(&self) -> Value {
         match self {
-            Self::Iso { firmware, loader } => json!({
-                "iso": {"bios": *firmware == Firmware::UefiAndBios, "timeout": loader.timeout},
+            Self::Iso { firmware, loader, compress } => json!({
+                "iso": {
+                    "bios": *firmware == Firmware::UefiAndBios, "timeout": loader.timeout,
+                    "compress": compress.name(),
+                },
             }),
-            Self::Disk { sector, esp_bytes, disk_bytes, loader } => json!({
+            Self::Disk { sector, esp_bytes, disk_bytes, loader, format, compress } => json!({
                 "disk": {
                     "sector": sector.bytes(), "esp_bytes": esp_bytes, "bytes": disk_bytes,
-                    "timeout": loader.timeout,
+                    "timeout": loader.timeout, "format": format.name(),
+                    "compress": compress.name(),
                 },
             }),
             Self::Files => json!({"pxe": {}}),
             Self::Seed => json!({"seed": {}}),
         }
+    }
+}
+
+/// How a file is compressed, for a person.
+fn packed(compress: Compression) -> String {
+    match compress {
+        Compression::None => String::new(),
+        other => format!(", compressed ({})", other.name()),
     }
 }
 
@@ -263,6 +290,11 @@ pub fn resolve(site: &Site, epoch: u32) -> Result<Vec<NodePlan>, Vec<Diagnostic>
 fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
     let arch = site.boot.arch;
     let talos = &site.cluster.talos;
+    let platform = node.profile.platform.name();
+    if !talos.knows(platform) {
+        let message = format!("Talos {talos} does not know the platform `{platform}`");
+        return Err(Diagnostic::error("platform", message).help("take Talos v1.14.0 or newer"));
+    }
     let board = board(node)?;
     let embedding = embedding(node, talos)?;
     let medium = medium(node, talos, board.as_ref(), &embedding);
@@ -270,9 +302,11 @@ fn plan(site: &Site, node: &Node, epoch: u32) -> Result<NodePlan, Diagnostic> {
     let user: Vec<String> =
         asked.iter().map(|arg| (*arg).to_owned()).chain(node.kernel_args.iter().cloned()).collect();
     let on_disk = matches!(medium, Medium::Disk { .. });
+    let mut platform_args = node.profile.kernel_args.of(arch).to_vec();
+    platform_args.extend(talos.platform_args(platform).iter().map(|arg| (*arg).to_owned()));
     let parts = Parts {
-        platform: node.profile.platform.name(),
-        platform_args: node.profile.kernel_args.of(arch),
+        platform,
+        platform_args: &platform_args,
         halt_if_installed: matches!(&node.profile.output, Output::Iso(iso) if iso.halt_if_installed),
         meta: if on_disk { &BTreeMap::new() } else { &node.meta },
         user: &user,
@@ -327,6 +361,7 @@ fn medium(node: &Node, talos: &Version, board: Option<&Board>, embedding: &Embed
                 timeout: iso.timeout.into(),
                 secure_boot_enroll: Some(iso.secure_boot_enroll.name()),
             },
+            compress: iso.compress,
         },
         Output::Disk(disk) => Medium::Disk {
             sector: disk.sector,
@@ -340,6 +375,8 @@ fn medium(node: &Node, talos: &Version, board: Option<&Board>, embedding: &Embed
                 disk.disk_size(talos, Size(front + config)).bytes()
             },
             loader: Loader { timeout: disk.timeout.into(), secure_boot_enroll: None },
+            format: disk.format,
+            compress: disk.compress,
         },
         Output::Pxe(_) => Medium::Files,
         Output::Seed(_) => Medium::Seed,
