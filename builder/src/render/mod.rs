@@ -17,6 +17,9 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::thread;
 use std::time::SystemTime;
 
 use crate::catalog::expand::{self, Machine, Scope};
@@ -98,16 +101,18 @@ pub fn site(site: &Site, now: SystemTime) -> Result<Rendered, Vec<Diagnostic>> {
         values: &node.values,
     });
     let machines: Vec<_> = machines.collect();
-    let mut shop = Shop::new(site, secrets.as_ref(), &machines, &mut findings);
-    let nodes = site.nodes.iter().zip(&machines);
-    let nodes: Vec<_> = nodes
-        .map(|(node, machine)| {
-            let mut own = Vec::new();
-            let config = shop.node(node, *machine, &mut own);
-            findings.extend(own);
-            config
-        })
-        .collect();
+    let shop = Shop::new(site, secrets.as_ref(), &machines, &mut findings);
+    let nodes: Vec<_> = site.nodes.iter().zip(machines.iter().copied()).collect();
+    let made = in_order(&nodes, |(node, machine)| {
+        let mut own = Vec::new();
+        let config = shop.node(node, *machine, &mut own);
+        (config, own)
+    });
+    let mut nodes = Vec::with_capacity(made.len());
+    for (config, own) in made {
+        findings.extend(own);
+        nodes.push(config);
+    }
     // What comes from a patch that several nodes share is said once.
     let mut told = BTreeSet::new();
     findings.retain(|f| told.insert((f.code, f.message.clone(), f.place.clone())));
@@ -115,6 +120,36 @@ pub fn site(site: &Site, now: SystemTime) -> Result<Rendered, Vec<Diagnostic>> {
         return Err(findings);
     }
     Ok(Rendered { nodes, warnings: findings })
+}
+
+/// The stack of a thread that reads people's files: as much as a program starts with.
+const STACK: usize = 8 << 20;
+
+/// The fewest items that are worth a thread.
+const WORTH: usize = 32;
+
+/// What `work` makes of each item, in their order, by as many threads as there are processors.
+fn in_order<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let part = items.len().div_ceil(threads).max(WORTH);
+    let (first, rest) = items.split_at(part.min(items.len()));
+    let all = |part: &[T]| part.iter().map(&work).collect::<Vec<R>>();
+    thread::scope(|scope| {
+        let spawn = |part| {
+            let thread = thread::Builder::new().stack_size(STACK);
+            // Where there is no room for another thread this one does its work.
+            (part, thread.spawn_scoped(scope, move || all(part)))
+        };
+        let others: Vec<_> = rest.chunks(part).map(spawn).collect();
+        let mut made = all(first);
+        for (part, thread) in others {
+            made.extend(match thread {
+                Ok(thread) => thread.join().expect("making a config does not panic"),
+                Err(_) => all(part),
+            });
+        }
+        made
+    })
 }
 
 fn has_error(findings: &[Diagnostic]) -> bool {
@@ -130,7 +165,7 @@ struct Shop<'s> {
     installer: String,
     pods: Vec<String>,
     services: Vec<String>,
-    bases: [Option<Documents>; 2],
+    bases: [OnceLock<Documents>; 2],
     patches: Vec<Patch>,
     role_patches: [Vec<Patch>; 2],
     machines: &'s [Machine<'s>],
@@ -166,7 +201,7 @@ impl<'s> Shop<'s> {
         };
         let patches = read(&cluster.patches);
         let role_patches = [read(&cluster.controlplane), read(&cluster.worker)];
-        let bases = [None, None];
+        let bases = Default::default();
         Self {
             site,
             schema,
@@ -183,7 +218,7 @@ impl<'s> Shop<'s> {
     }
 
     fn node(
-        &mut self,
+        &self,
         node: &Node,
         machine: Machine<'s>,
         findings: &mut Vec<Diagnostic>,
@@ -224,7 +259,7 @@ impl<'s> Shop<'s> {
     }
 
     /// The ready config, or what is generated with the node's facts in it.
-    fn start(&mut self, node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Documents> {
+    fn start(&self, node: &Node, findings: &mut Vec<Diagnostic>) -> Option<Documents> {
         if let Some(config) = &node.config {
             let read = Documents::decode(self.schema, &config.place().file, config.bytes());
             return read.map_err(|errors| findings.extend(errors)).ok();
@@ -258,11 +293,12 @@ impl<'s> Shop<'s> {
     }
 
     /// What Talos generates for a role, made once.
-    fn base(&mut self, node: &Node) -> Option<Documents> {
+    fn base(&self, node: &Node) -> Option<Documents> {
         let slot = usize::from(node.role == Role::Worker);
-        if self.bases[slot].is_none() {
+        let secrets = self.secrets?;
+        let make = || {
             let cluster = &self.site.cluster;
-            self.bases[slot] = Some(generate::base(&Input {
+            generate::base(&Input {
                 talos: &cluster.talos,
                 role: node.role,
                 cluster: cluster.name.as_str(),
@@ -276,10 +312,10 @@ impl<'s> Shop<'s> {
                 service_subnets: &self.services,
                 discovery: cluster.discovery,
                 kubespan: cluster.kubespan,
-                secrets: self.secrets?,
-            }));
-        }
-        self.bases[slot].clone()
+                secrets,
+            })
+        };
+        Some(self.bases[slot].get_or_init(make).clone())
     }
 
     /// Applies all patches; whether there was any.

@@ -12,8 +12,9 @@ use zerocopy::little_endian::U64;
 
 /// The bytes of a metadata block.
 const METADATA_BLOCK: usize = 8192;
-/// The level of compression, 1 to 22. Ours, not the format's.
-pub(super) const LEVEL: u8 = 18;
+/// The level of compression, 1 to 22. Ours, not the format's. Of kernel modules in blocks of 128 KiB
+/// level 9 leaves 26 % at 58 MB/s, level 18 leaves 24 % at 2 MB/s.
+pub(super) const LEVEL: u8 = 9;
 /// Set in a metadata block's header where the block is stored as it is.
 pub(super) const METADATA_RAW: u16 = 1 << 15;
 
