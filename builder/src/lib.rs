@@ -16,7 +16,7 @@
 //!                                    ▼                                         ▼
 //!          ═════════  Image = Blob = list of extents (made bytes │ range of a file │ zeros)  ═════════
 //!                                    │ write
-//!                          sparse files, copies, changes in place
+//!        sparse files, copies, changes in place │ qcow2, VHD, VMDK … │ .zst, .xz, .gz │ registry, bucket
 //! ```
 //!
 //! * **One direction.** Each arrow is one function from the last stage's type to its own.
@@ -52,13 +52,14 @@
 //! | [`plan`] | every node's medium, wholly decided; command lines | files, the clock |
 //! | [`inspect`] | readers, which share no code with the writers | how media are made |
 //! | [`difference`] | what differs between two media | how media are made, and how it is told |
+//! | [`map`] | what lies where on a medium, as a tree; drawn as text and SVG | terminals, files |
 //! | [`lock`] | what each reference of a site meant | how that is found out |
 //! | [`asset`] | boot assets from whatever there is of a release, opened and checked | nodes, the network |
 //! | [`extension`] | system extensions, checked, packed, laid over the base initramfs | nodes' configs |
 //! | [`payload`] | the bytes that Talos reads at boot | partitions |
 //! | [`layout`] | where payloads lie on a medium | YAML |
 //! | [`custom`] | a finished medium, changed, and taken back bit for bit | sites, how a change is written |
-//! | [`sink`] | files written aside, synced, renamed | anything but blobs and names |
+//! | [`sink`] | files written aside, synced, renamed; formats of disks, compression | anything but blobs and names |
 //! | [`cli`], [`verb`] | flags; one function a command | |
 //!
 //! # Promises, and who keeps them
@@ -69,8 +70,12 @@
 //! * A file under its final name is complete and verified: [`sink`] syncs before it names, and
 //!   [`verb::readback`] opens what was written, by [`inspect`], before that.
 //! * A further node costs its own bytes: its addon lies at the end of the EFI partition, padded to
-//!   one length, so that tables, checksums ([`sink`]'s midstates) and volumes
-//!   ([`layout::esp::Memo`]) are those of the node before.
+//!   one length, so that tables, checksums (`sink`) and volumes ([`layout::esp::Memo`])
+//!   are those of the node before. Extents are marked as a node's own ([`blob::Blob::own`]), and every
+//!   format keeps the marks: so what is compressed (`sink`), laid over a base or put into a
+//!   registry (`export`) is made once for what nodes have in common.
+//! * Nodes are built by several threads, and nothing depends on how many: files go to their names
+//!   together, results are told in the order of the site.
 //! * What comes from outside is what `site.lock` says: [`store`] and [`registry`] compare digests on
 //!   every use, and a reference that was looked up once is not asked for again.
 //! * A finished medium that is changed boots as before or as it was to, whenever it is cut short:
@@ -103,6 +108,7 @@ pub mod render;
 pub mod plan;
 pub mod inspect;
 pub mod difference;
+pub mod map;
 pub mod lock;
 pub mod asset;
 pub mod extension;

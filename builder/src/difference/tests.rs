@@ -64,6 +64,7 @@ fn boot(title: &str, cmdline: &str, config: &str) -> Boot {
 
 fn medium(boots: Vec<Boot>) -> Medium {
     Medium {
+        containers: Vec::new(),
         kind: Kind::Iso,
         volume_id: Some("TALOS_V1_13_9".into()),
         doors: BTreeSet::from([Door::UefiCd]),

@@ -23,8 +23,9 @@ const DIRECTORY_ENTRIES: u64 = 1 << 13;
 const FAT12_BELOW: u64 = 4085;
 /// The clusters below which a volume is a FAT16.
 const FAT16_BELOW: u64 = 65_525;
-/// The bytes of the table that are read at a time.
+/// The bytes of the table that are read at a time, and at first: most chains are short.
 const WINDOW: u64 = 64 << 10;
+const FIRST_WINDOW: u64 = 512;
 
 /// The type of a volume: the bits of a table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,9 @@ impl File {
 fn same(a: &str, b: &str) -> bool {
     a.chars().flat_map(char::to_uppercase).eq(b.chars().flat_map(char::to_uppercase))
 }
+
+/// Files with their paths.
+type Files = Vec<(String, File)>;
 
 /// fatgen103, "Boot Sector and BPB Structure", with the fields of FAT32 after them.
 #[derive(FromBytes, Immutable, KnownLayout)]
@@ -304,7 +308,33 @@ impl Fat {
     ///
     /// [`Damage`] where a directory is damaged, or there is more.
     pub fn walk(&self) -> Result<Vec<(String, File)>, Damage> {
-        let mut files = Vec::new();
+        self.walk_all().map(|(files, _)| files)
+    }
+
+    /// Where the volume's own structures lie, by name: boot sector, tables, directories.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fat::walk`].
+    pub fn structures(&self) -> Result<Vec<(Range<u64>, &'static str)>, Damage> {
+        let (_, folders) = self.walk_all()?;
+        let mut out = vec![(0..self.table.start, "boot sector")];
+        let mut root = match &self.root {
+            Root::Range(range) => vec![range.clone()],
+            Root::Cluster(first) => self.chain(*first, self.directory_clusters())?,
+        };
+        let tables_end = root.first().map_or(self.data, |range| range.start).min(self.data);
+        out.push((self.table.start..tables_end, "allocation tables"));
+        for folder in &folders {
+            root.extend(self.chain(folder.first, self.directory_clusters())?);
+        }
+        out.extend(root.into_iter().map(|range| (range, "directories")));
+        Ok(out)
+    }
+
+    /// Files and directories.
+    fn walk_all(&self) -> Result<(Files, Vec<File>), Damage> {
+        let (mut files, mut found) = (Vec::new(), Vec::new());
         let mut folders = vec![(String::new(), None, 0)];
         while let Some((path, folder, depth)) = folders.pop() {
             for file in self.list(folder.as_ref())? {
@@ -318,8 +348,9 @@ impl Fat {
                     false => files.push((path, file)),
                 }
             }
+            found.extend(folder);
         }
-        Ok(files)
+        Ok((files, found))
     }
 
     fn file(&self, entry: &Entry, long: LongName) -> File {
@@ -349,12 +380,16 @@ impl Fat {
                 return field::bytes(&self.volume, "root directory", range.clone(), limit);
             }
         };
-        let most = limit.div_ceil(self.cluster_len).min(self.clusters);
         let mut out = Vec::new();
-        for run in self.chain(first, most)? {
+        for run in self.chain(first, self.directory_clusters())? {
             out.extend(field::bytes(&self.volume, "directory", run, limit)?);
         }
         Ok(out)
+    }
+
+    /// The most clusters of a directory that are read.
+    fn directory_clusters(&self) -> u64 {
+        (DIRECTORY_ENTRIES * 32).div_ceil(self.cluster_len).min(self.clusters)
     }
 
     /// The runs of bytes of a chain of at most `most` clusters.
@@ -438,11 +473,12 @@ impl Window {
     fn get<const N: usize>(&mut self, fat: &Fat, at: u64) -> Result<[u8; N], Damage> {
         let end = at + N as u64;
         if at < self.start || end > self.start + self.bytes.len() as u64 {
-            let last = (at + WINDOW).min(fat.table.end);
+            let room = if self.bytes.is_empty() { FIRST_WINDOW } else { WINDOW };
+            let last = (at + room).min(fat.table.end);
             self.bytes = field::bytes(&fat.volume, "fat", at..last, WINDOW)?;
             self.start = at;
         }
-        let from = usize::try_from(at - self.start).expect("the window is 64 KiB");
+        let from = usize::try_from(at - self.start).expect("the window is 64 KiB at most");
         let bytes = self.bytes.get(from..from + N).and_then(|b| b.try_into().ok());
         bytes.ok_or_else(|| Damage::new("fat", at, "an entry lies past the table"))
     }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::cpio::{self, Entry, Item};
@@ -37,8 +38,19 @@ pub struct Tree {
     files: Vec<File>,
     /// The archives and compressed segments, in order.
     pub segments: Vec<Segment>,
+    /// The entries of archives that are not compressed, in order.
+    pub entries: Vec<Placed>,
     /// Files with several names, by inode, until their archive ends.
     links: BTreeMap<[u32; 4], usize>,
+}
+
+/// An entry of an archive that is not compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its bytes, from its header to the end of its padding.
+    pub range: Range<u64>,
+    /// The file's path; nothing for the entry that ends an archive.
+    pub path: Option<String>,
 }
 
 /// A piece of an initrd.
@@ -133,6 +145,7 @@ fn read(initrd: &Blob, depth: Depth, memo: &mut Memo) -> Result<Tree, Damage> {
         paths: BUILT_IN.into_iter().map(|path| (path.to_owned(), 0)).collect(),
         files: vec![root],
         segments: Vec::new(),
+        entries: Vec::new(),
         links: BTreeMap::new(),
     };
     let mut at = skip_zeros(initrd, 0)?;
@@ -153,6 +166,14 @@ impl Tree {
     /// The file at a path without a leading slash.
     pub fn get(&self, path: &str) -> Option<&File> {
         self.paths.get(&clean(path)?).map(|&index| &self.files[index])
+    }
+
+    /// The compressed segment that a file comes out of, if it does.
+    pub fn segment_of(&self, path: &str) -> Option<&Segment> {
+        match self.get(path)?.body {
+            Body::Packed { segment, .. } => self.segments.get(segment),
+            Body::Plain(_) => None,
+        }
     }
 
     /// The paths of all files, sorted.
@@ -247,6 +268,8 @@ impl Tree {
     fn add_plain(&mut self, initrd: &Blob, at: u64) -> Result<u64, Damage> {
         let (entry, next) = cpio::plain_entry(initrd, at)?;
         let ended = entry.is_none();
+        let path = entry.as_ref().map(|entry| clean(&entry.name).unwrap_or_default());
+        self.entries.push(Placed { range: at..next, path });
         if let Some(entry) = entry {
             let range = entry.body..entry.body + entry.len;
             let body = Body::Plain(field::slice(initrd, "cpio entry", range)?);

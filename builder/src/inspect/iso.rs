@@ -46,6 +46,8 @@ pub struct Iso {
     /// What the boot catalog offers, in its order.
     pub boots: Vec<BootEntry>,
     root: File,
+    /// Where descriptors and path tables lie.
+    tables: Vec<Range<u64>>,
     /// Where the System Use Sharing Protocol's fields start in a record's system use area.
     skip: Option<u8>,
 }
@@ -98,6 +100,9 @@ impl File {
         self.len() == 0
     }
 }
+
+/// Files with their paths.
+type Files = Vec<(String, File)>;
 
 /// ECMA-119, 8.4, "Primary Volume Descriptor": the fields that are read.
 #[derive(FromBytes, Immutable, KnownLayout)]
@@ -183,8 +188,11 @@ impl Iso {
             catalog: None,
             boots: Vec::new(),
             root,
+            tables: path_tables(&primary.path_tables),
             skip: None,
         };
+        let sets = [16].into_iter().chain(iso.second_descriptor.then_some(32));
+        iso.tables.extend(sets.map(|block| descriptors(medium, block)));
         iso.skip = iso.sharing_protocol()?;
         iso.catalog = find_catalog(medium)?;
         if let Some(block) = iso.catalog {
@@ -230,8 +238,29 @@ impl Iso {
     ///
     /// [`Damage`] where a directory is damaged or holds itself, or there are more than 65,536.
     pub fn walk(&self) -> Result<Vec<(String, File)>, Damage> {
+        self.walk_all().map(|(files, _)| files)
+    }
+
+    /// Where the volume's own structures lie, by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::walk`].
+    pub fn structures(&self) -> Result<Vec<(Range<u64>, &'static str)>, Damage> {
+        let (_, directories) = self.walk_all()?;
+        let mut out = vec![(0..16 * BLOCK, "system area")];
+        out.extend(self.catalog.map(|block| (block * BLOCK..(block + 1) * BLOCK, "boot catalog")));
+        let tables = self.tables.iter().map(|range| (range.clone(), "ISO 9660 tables"));
+        out.extend(tables);
+        let directories = directories.into_iter().flat_map(|dir| dir.ranges);
+        out.extend(directories.map(|range| (range, "ISO 9660 tables")));
+        Ok(out)
+    }
+
+    /// Files and directories.
+    fn walk_all(&self) -> Result<(Files, Vec<File>), Damage> {
         let mut budget = DIRECTORIES_LIMIT;
-        let mut found = Vec::new();
+        let (mut found, mut directories) = (Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         let mut todo = vec![(String::new(), 0, self.root.clone())];
         while let Some((path, depth, dir)) = todo.pop() {
@@ -251,12 +280,13 @@ impl Iso {
                     found.push((path, file));
                 }
             }
+            directories.push(dir);
             if found.len() + todo.len() > FILES_LIMIT {
                 return Err(Damage::new("directory", at, "there are more than 65536 files"));
             }
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(found)
+        Ok((found, directories))
     }
 
     /// The files of a directory, without the entries for itself and its parent.
@@ -432,6 +462,31 @@ fn both(bytes: [u8; 8]) -> Option<u32> {
 fn is_primary(medium: &Blob, block: u64) -> bool {
     field::load::<[u8; 7]>(medium, "volume descriptor", block * BLOCK)
         .is_ok_and(|b| b == *b"\x01CD001\x01")
+}
+
+/// The volume descriptors from a block on, up to the one that ends them.
+fn descriptors(medium: &Blob, first: u64) -> Range<u64> {
+    let kind = |block: u64| field::load::<[u8; 6]>(medium, "volume descriptor", block * BLOCK);
+    let is_one = |block: &u64| kind(*block).is_ok_and(|head| head[1..] == *b"CD001");
+    let is_last = |block: &u64| kind(*block).is_ok_and(|head| head[0] == 255);
+    let mut set = (first..first + HOPS_LIMIT).take_while(is_one);
+    let end = set.find(is_last).unwrap_or(first) + 1;
+    first * BLOCK..end * BLOCK
+}
+
+/// ECMA-119, 8.4.14 to 8.4.18: the length of a path table in both orders, and where copies of it lie,
+/// two in little endian and two in big.
+fn path_tables(fields: &[u8; 24]) -> Vec<Range<u64>> {
+    let word = |at: usize| [fields[at], fields[at + 1], fields[at + 2], fields[at + 3]];
+    let len = u64::from(u32::from_le_bytes(word(0)));
+    let places = [
+        u32::from_le_bytes(word(8)),
+        u32::from_le_bytes(word(12)),
+        u32::from_be_bytes(word(16)),
+        u32::from_be_bytes(word(20)),
+    ];
+    let range = |block: u32| u64::from(block) * BLOCK..u64::from(block) * BLOCK + len;
+    places.into_iter().filter(|&block| block != 0).map(range).collect()
 }
 
 fn find_catalog(medium: &Blob) -> Result<Option<u64>, Damage> {

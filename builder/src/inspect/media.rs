@@ -64,6 +64,7 @@ pub(super) fn read(medium: &Blob, memo: &mut Memo) -> Result<Medium, Damage> {
 
 fn medium(kind: Kind) -> Medium {
     Medium {
+        containers: Vec::new(),
         kind,
         volume_id: None,
         doors: BTreeSet::new(),

@@ -27,16 +27,17 @@ const RATIO: u64 = 256;
 
 /// What is known of compressed segments, and how much may still be unpacked.
 ///
-/// One memo serves many media, one after another. Its memory is bounded: it forgets the oldest of
-/// more than 16 segments, and aliases hold for one medium.
-#[derive(Debug)]
+/// One memo serves many media, one after another; its clones, which share what they know so far, serve
+/// several at once. Its memory is bounded: it forgets the oldest of more than 16 segments, and aliases
+/// hold for one medium.
+#[derive(Clone, Debug)]
 pub struct Memo {
     segments: VecDeque<Known>,
     aliases: BTreeMap<(usize, u64), Alias>,
     pub(super) allowance: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     runs: Vec<Run>,
     facts: Arc<Facts>,
@@ -44,7 +45,7 @@ struct Known {
     _held: Vec<Source>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Alias {
     len: u64,
     original: Run,

@@ -8,6 +8,7 @@
 //! Not here: what the values mean, and the older copy at the partition's end.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
@@ -20,6 +21,8 @@ use crate::units::{KIB, MIB};
 pub const LEN: u64 = MIB;
 /// The bytes of one of the two copies.
 const COPY: u64 = 256 * KIB;
+/// The bytes of its digest and of the magic number behind that.
+const END: u64 = 36;
 const MAGIC: [u8; 4] = [0x5a, 0x4b, 0x3c, 0x2d];
 const END_MAGIC: [u8; 4] = [0xa5, 0xb4, 0xc3, 0xd2];
 
@@ -77,9 +80,42 @@ pub fn read(partition: &Blob) -> Result<Meta, Damage> {
     }
 }
 
+/// Where a good copy's parts lie in the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// All of it.
+    pub range: Range<u64>,
+    /// Its magic number and its values, to the end of the last.
+    pub values: Range<u64>,
+    /// Each value by its key, in order, with the bytes before it that say so.
+    pub keys: Vec<(u8, Range<u64>)>,
+    /// The digest and the magic number at its end.
+    pub end: Range<u64>,
+}
+
+/// Where the good copies of a partition lie, that have values. Nothing where it cannot be read.
+pub fn copies(partition: &Blob) -> Vec<Copy> {
+    let copy = |at: u64| {
+        let bytes = field::bytes(partition, "meta copy", at..at + COPY, COPY).ok()?;
+        let keys: Vec<_> = records(&bytes)?
+            .into_iter()
+            .map(|(key, value)| (key, at + value.start as u64 - 8..at + value.end as u64))
+            .collect();
+        let values = at..keys.last()?.1.end;
+        Some(Copy { range: at..at + COPY, values, keys, end: at + COPY - END..at + COPY })
+    };
+    [0, COPY].into_iter().filter_map(copy).collect()
+}
+
 /// The values of a copy, or nothing where it is damaged.
 fn parse(copy: &[u8]) -> Option<BTreeMap<u8, Vec<u8>>> {
-    let (records, end) = copy.split_at_checked(copy.len().checked_sub(36)?)?;
+    let records = records(copy)?;
+    Some(records.into_iter().map(|(key, value)| (key, copy[value].to_vec())).collect())
+}
+
+/// The place of each value in a copy by its key, or nothing where the copy is damaged.
+fn records(copy: &[u8]) -> Option<Vec<(u8, Range<usize>)>> {
+    let (records, end) = copy.split_at_checked(copy.len().checked_sub(32 + END_MAGIC.len())?)?;
     let (sum, end_magic) = end.split_at(32);
     let mut hasher = Sha256::new();
     hasher.update(records);
@@ -89,19 +125,19 @@ fn parse(copy: &[u8]) -> Option<BTreeMap<u8, Vec<u8>>> {
     if !is_good || !records.starts_with(&MAGIC) || end_magic != END_MAGIC {
         return None;
     }
-    let mut values = BTreeMap::new();
-    let mut rest = &records[4..];
+    let mut values = Vec::new();
+    let mut at = 4;
     // Without an end there is room for no further record.
-    while let Some((head, after)) = rest.split_first_chunk::<8>() {
+    while let Some(head) = records.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let [a, b, c, d, e, f, g, h] = *head;
         let key = u32::from_be_bytes([a, b, c, d]);
         let len = usize::try_from(u32::from_be_bytes([e, f, g, h])).ok()?;
         if key == 0 {
             break;
         }
-        let (value, after) = after.split_at_checked(len)?;
-        values.insert(u8::try_from(key).ok()?, value.to_vec());
-        rest = after;
+        let value = at + 8..(at + 8).checked_add(len).filter(|&end| end <= records.len())?;
+        at = value.end;
+        values.push((u8::try_from(key).ok()?, value));
     }
     Some(values)
 }

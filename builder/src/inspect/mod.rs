@@ -39,6 +39,7 @@ pub mod init;
 pub mod volume;
 mod esp;
 mod media;
+pub mod container;
 
 use damage::Damage;
 use init::{Found, Layer};
@@ -49,6 +50,9 @@ use volume::{Given, Seeker, Volume};
 /// What a medium offers.
 #[derive(Clone, Debug)]
 pub struct Medium {
+    /// What its file wraps it in, the outermost first: `zst`, `qcow2`. [`open`] takes bare media
+    /// only; who unwrapped one says so here.
+    pub containers: Vec<&'static str>,
     /// What it is.
     pub kind: Kind,
     /// An ISO's volume id: `TALOS_V1_13_9`.
@@ -104,6 +108,18 @@ impl Medium {
         let seeker = Seeker::of_line(&boot.cmdline)?;
         let volume = self.volumes.iter().find(|volume| volume.seeker == seeker)?;
         Some(Config::Volume(volume, volume.config.as_ref()?))
+    }
+
+    /// What it is, wrapped in what: `qcow2 of a raw disk, 512-byte sectors`.
+    pub fn title(&self) -> String {
+        if self.containers.is_empty() {
+            return self.kind.to_string();
+        }
+        let article = match self.kind {
+            Kind::Disk { .. } | Kind::Uki => "a",
+            Kind::Iso | Kind::Initrd => "an",
+        };
+        format!("{} of {article} {}", self.containers.join(" of "), self.kind)
     }
 
     /// Whether it is a seed: a config for a machine that boots from another medium.

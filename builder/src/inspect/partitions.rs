@@ -66,6 +66,8 @@ pub struct Table {
     pub partitions: Vec<Partition>,
     /// What is odd but stops nothing.
     pub notes: Vec<String>,
+    /// Where its own parts lie, by name.
+    pub structures: Vec<(Range<u64>, &'static str)>,
 }
 
 /// The kind of a partition table.
@@ -232,7 +234,7 @@ fn find_gpt(disk: &Blob) -> Result<Option<SectorSize>, Damage> {
 }
 
 fn read_mbr(disk: &Blob, mbr: &Mbr) -> Result<Option<Table>, Damage> {
-    let mut table = Table { scheme: Scheme::Mbr, partitions: Vec::new(), notes: Vec::new() };
+    let mut table = empty_table(Scheme::Mbr);
     for (number, entry) in (1..).zip(&mbr.partitions).filter(|(_, e)| e.os_type != 0) {
         let start = u64::from(entry.starting_lba.get()) * 512;
         let range = start..start + u64::from(entry.size_in_lba.get()) * 512;
@@ -261,8 +263,10 @@ fn read_gpt(disk: &Blob, sector: SectorSize) -> Result<Table, Damage> {
     let header = read_header(disk, sector, 1)?;
     let entries = read_entries(disk, sector, &header)?;
     let scheme = Scheme::Gpt { sector, disk: header.disk_guid };
-    let mut table = Table { scheme, partitions: Vec::new(), notes: Vec::new() };
+    let mut table = empty_table(scheme);
     let at = header.partition_entry_lba.get().saturating_mul(sector.bytes());
+    table.structures.push((sector.bytes()..2 * sector.bytes(), "GPT header"));
+    table.structures.push((at..at.saturating_add(entries.len() as u64), "GPT entries"));
     let size = usize_of(header.size_of_partition_entry.get());
     for (number, bytes) in (1..).zip(entries.chunks_exact(size)) {
         let (entry, _) = Entry::read_from_prefix(bytes).expect("an entry is 128 bytes at least");
@@ -273,8 +277,13 @@ fn read_gpt(disk: &Blob, sector: SectorSize) -> Result<Table, Damage> {
     let usable = usable(&header, sector, disk.len())?;
     check_ranges("gpt entries", at, &table.partitions, usable)?;
     check_guids(&table.partitions, at)?;
-    check_backup(disk, sector, &header, &mut table.notes)?;
+    check_backup(disk, sector, &header, &mut table)?;
     Ok(table)
+}
+
+fn empty_table(scheme: Scheme) -> Table {
+    let structures = vec![(0..512, "MBR")];
+    Table { scheme, partitions: Vec::new(), notes: Vec::new(), structures }
 }
 
 fn partition(number: u32, entry: &Entry, sector: SectorSize, at: u64) -> Result<Partition, Damage> {
@@ -389,8 +398,9 @@ fn check_backup(
     disk: &Blob,
     sector: SectorSize,
     primary: &Header,
-    notes: &mut Vec<String>,
+    table: &mut Table,
 ) -> Result<(), Damage> {
+    let notes = &mut table.notes;
     let lba = primary.alternate_lba.get();
     let at = lba.saturating_mul(sector.bytes());
     let there = at.checked_add(sector.bytes()).is_some_and(|end| end <= disk.len());
@@ -412,7 +422,12 @@ fn check_backup(
     if mirrored.as_bytes() != primary.as_bytes() || backup.alternate_lba.get() != 1 {
         return Err(Damage::new("gpt header", at, "the backup differs from the primary"));
     }
-    read_entries(disk, sector, &backup).map(drop)
+    let entries = read_entries(disk, sector, &backup)?;
+    let entries_at = backup.partition_entry_lba.get().saturating_mul(sector.bytes());
+    let entries_end = entries_at.saturating_add(entries.len() as u64);
+    table.structures.push((entries_at..entries_end, "backup GPT entries"));
+    table.structures.push((at..at + sector.bytes(), "backup GPT header"));
+    Ok(())
 }
 
 fn usize_of(n: u32) -> usize {

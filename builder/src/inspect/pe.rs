@@ -50,6 +50,8 @@ pub struct Section {
     pub data: Blob,
     /// Where its bytes start in the file.
     pub offset: u32,
+    /// How many of its bytes the file has; the others are zeros.
+    pub stored: u64,
 }
 
 /// PE Format, "COFF File Header", after the signature.
@@ -259,12 +261,14 @@ impl SectionHeader {
         let size = u64::from(self.virtual_size.get());
         let stored = self.in_file();
         let kept = file.slice(stored.start..stored.end.min(stored.start + size));
-        let data = Builder::default().blob(&kept).zeros("section's end", size - kept.len());
+        let stored = kept.len();
+        let data = Builder::default().blob(&kept).zeros("section's end", size - stored);
         Section {
             name: field::text(&self.name),
             address: self.virtual_address.get(),
             data: data.finish(),
             offset: self.pointer_to_raw_data.get(),
+            stored,
         }
     }
 }
