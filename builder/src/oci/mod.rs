@@ -19,6 +19,7 @@ mod packing;
 mod layer;
 mod merge;
 pub mod manifest;
+pub mod artifact;
 pub mod image;
 pub mod unpack;
 mod shelf;

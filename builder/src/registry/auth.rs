@@ -39,6 +39,24 @@ pub(super) enum Challenge {
     Basic,
 }
 
+/// What is to be done in a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work<'a> {
+    /// Its content is read.
+    Pull(&'a str),
+    /// Content is added to it.
+    Push(&'a str),
+}
+
+impl<'a> Work<'a> {
+    /// The repository.
+    pub(super) fn repository(self) -> &'a str {
+        match self {
+            Self::Pull(repository) | Self::Push(repository) => repository,
+        }
+    }
+}
+
 /// Reads the values of `WWW-Authenticate`. Ways that are not known are left out.
 pub(super) fn challenges(headers: &[String]) -> Vec<Challenge> {
     headers.iter().flat_map(|header| challenges_of(header)).collect()
@@ -110,7 +128,7 @@ fn unquoted(value: &str) -> String {
     inner.chars().filter(keep).collect()
 }
 
-/// Answers a challenge for pulling from a repository.
+/// Answers a challenge for what is to be done in a repository.
 ///
 /// # Errors
 ///
@@ -120,7 +138,7 @@ pub(super) fn answer(
     asked: &Url,
     challenges: &[Challenge],
     credentials: Option<&Credentials>,
-    repository: &str,
+    work: Work<'_>,
 ) -> Result<Secret, Fail> {
     let unauthorized =
         || Trouble::Unauthorized { credentials: credentials.map(|found| found.from.clone()) };
@@ -132,7 +150,13 @@ pub(super) fn answer(
             _ => Err(unauthorized().into()),
         };
     };
-    let scope = scope.clone().unwrap_or(format!("repository:{repository}:pull"));
+    let scope = match work {
+        Work::Pull(repository) => {
+            scope.clone().unwrap_or_else(|| format!("repository:{repository}:pull"))
+        }
+        // Some registries ask for the right to pull alone, whatever they were asked.
+        Work::Push(repository) => format!("repository:{repository}:pull,push"),
+    };
     let service = service.as_deref().unwrap_or_default();
     let realm = asked.join(realm).map_err(|_| Trouble::Answer("a token server that has no URL"))?;
     if asked.is_tls() && !realm.is_tls() {
@@ -175,7 +199,7 @@ fn question(
             ("scope", scope),
             ("refresh_token", token.reveal()),
         ]);
-        return Ok(Ask { body: Some(Zeroizing::new(body)), ..Ask::new(realm) });
+        return Ok(Ask::form(realm, Zeroizing::new(body)));
     }
     let realm = realm.with_query(&[("service", service), ("scope", scope)]);
     let realm = realm.map_err(|_| Trouble::Answer("a token server that has no URL"))?;

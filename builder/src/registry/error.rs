@@ -41,6 +41,14 @@ pub enum RegistryError {
         /// Who was asked, in order, and what came of it; one at least.
         tried: Vec<Attempt>,
     },
+    /// It was not taken.
+    #[error("`{what}` cannot be put there: `{}` {}", attempt.host, attempt.trouble)]
+    NotSent {
+        /// Its name.
+        what: String,
+        /// Who was asked, and what came of it.
+        attempt: Attempt,
+    },
     /// What is in the store under the digest has another length than was said.
     #[error("`{what}` has {found} bytes, and should have {wanted}")]
     Length {
@@ -76,6 +84,19 @@ impl RegistryError {
                 let last = tried.last().map(|attempt| attempt.trouble.help());
                 last.unwrap_or("try again").into()
             }
+            Self::NotSent { attempt, .. } => match &attempt.trouble {
+                Trouble::Status { status: 403, .. } => "see that your account may write there",
+                Trouble::Status { status: 404, .. } => "make the repository or bucket first",
+                Trouble::Status { status: 413, .. } => "let it take bodies of 32 MiB",
+                Trouble::Plain => "use TLS, or say `--plain-http`",
+                Trouble::Unreachable(_) => "check the name and the network",
+                Trouble::Digest(_) => "do not trust this host; ask another",
+                Trouble::Broken(_) | Trouble::Stalled(_) => {
+                    "try again later; what was sent so far is kept"
+                }
+                trouble => trouble.help(),
+            }
+            .into(),
             Self::Length { .. } => "ask whoever made the image; its manifest is wrong".into(),
             Self::Store(error) => error.help().into(),
             Self::Certificates { .. } => {

@@ -1,6 +1,7 @@
 //! Questions and answers over HTTP, redirects included.
 //!
-//! In: a question: a URL, headers, credentials for its host alone. Out: an answer, or what went wrong.
+//! In: a question: a method, a URL, headers, what is sent, credentials for its host alone. Out: an
+//! answer, or what went wrong.
 //!
 //! Source: RFC 9110, §15.4 (redirects), §10.2.3 (`Retry-After`); the protocol itself is the crate
 //! `ureq`, TLS is `rustls` with the machine's own certificates.
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, HeaderName};
-use ureq::http::{HeaderValue, Request, Response};
+use ureq::http::{HeaderValue, Method, Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Body, BodyReader, Proxy, Timeout};
 use zeroize::Zeroizing;
@@ -45,19 +46,56 @@ pub(super) struct Web {
     timeout: Duration,
 }
 
-/// A question: `GET`, or `POST` where it has a body.
+/// A question. Unless it only fetches, it is for its own host alone: no redirect is followed.
 #[derive(Clone)]
 pub(super) struct Ask {
+    pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, String)>,
     /// For the URL's own host, and for no other that it may send us to.
     pub(super) authorization: Option<Secret>,
-    pub(super) body: Option<Zeroizing<String>>,
+    pub(super) load: Load,
+    /// Whether its headers are for the URL's own host alone, so that no redirect is followed.
+    pub(super) is_pinned: bool,
+}
+
+/// What is sent with a question.
+#[derive(Clone)]
+pub(super) enum Load {
+    /// Nothing.
+    Nothing,
+    /// Parameters, which may be secret.
+    Form(Zeroizing<String>),
+    /// Bytes of a media type.
+    Bytes(Arc<[u8]>, String),
 }
 
 impl Ask {
+    /// Fetches.
     pub(super) fn new(url: Url) -> Self {
-        Self { url, headers: Vec::new(), authorization: None, body: None }
+        Self::by(Method::GET, url)
+    }
+
+    /// Asks by another method.
+    pub(super) fn by(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            authorization: None,
+            load: Load::Nothing,
+            is_pinned: false,
+        }
+    }
+
+    /// Sends parameters.
+    pub(super) fn form(url: Url, form: Zeroizing<String>) -> Self {
+        Self { load: Load::Form(form), ..Self::by(Method::POST, url) }
+    }
+
+    /// The same with bytes to send.
+    pub(super) fn bytes(self, bytes: Arc<[u8]>, media_type: &str) -> Self {
+        Self { load: Load::Bytes(bytes, media_type.to_owned()), ..self }
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
@@ -121,7 +159,7 @@ impl Web {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Answer { url, response, timeout: self.timeout });
             }
-            if ask.body.is_some() {
+            if ask.is_pinned || !matches!(ask.method, Method::GET | Method::HEAD) {
                 return Err(Trouble::Redirect("what was sent is for one host alone").into());
             }
             let location = response.headers().get("location").and_then(|to| to.to_str().ok());
@@ -136,8 +174,7 @@ impl Web {
     }
 
     fn once(&self, ask: &Ask, url: &Url) -> Result<Response<Body>, Fail> {
-        let method = if ask.body.is_some() { "POST" } else { "GET" };
-        let mut request = Request::builder().method(method).uri(url.uri().clone());
+        let mut request = Request::builder().method(ask.method.clone()).uri(url.uri().clone());
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
@@ -152,12 +189,16 @@ impl Web {
         }
         let agent = self.agent()?;
         let invalid = |_| Trouble::Redirect("its name is none");
-        let response = match &ask.body {
-            Some(body) => {
+        let response = match &ask.load {
+            Load::Form(form) => {
                 let request = request.header("content-type", "application/x-www-form-urlencoded");
-                agent.run(request.body(body.as_bytes()).map_err(invalid)?)
+                agent.run(request.body(form.as_bytes()).map_err(invalid)?)
             }
-            None => agent.run(request.body(()).map_err(invalid)?),
+            Load::Bytes(bytes, media_type) => {
+                let request = request.header("content-type", media_type);
+                agent.run(request.body(&bytes[..]).map_err(invalid)?)
+            }
+            Load::Nothing => agent.run(request.body(()).map_err(invalid)?),
         };
         Ok(response.map_err(|error| self.trouble(error))?)
     }
@@ -329,11 +370,17 @@ struct Reason {
     code: String,
 }
 
-/// The first code of a registry's refusal: `MANIFEST_UNKNOWN`.
+/// The first code of a registry's refusal, `MANIFEST_UNKNOWN`, or that of an S3-compatible store,
+/// `NoSuchBucket`.
 fn code(body: &[u8]) -> Option<String> {
-    let refusal: Refusal = serde_json::from_slice(body).ok()?;
-    let code = refusal.errors.into_iter().next()?.code;
-    let is_code = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let code = match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.errors.into_iter().next()?.code,
+        Err(_) => {
+            let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Code>")?;
+            rest.split_once("</Code>")?.0.to_owned()
+        }
+    };
+    let is_code = code.len() <= 40 && code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
     is_code.then_some(code)
 }
 

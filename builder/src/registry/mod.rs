@@ -8,9 +8,9 @@
 //! host that it mirrors, and what each said is in the error. Credentials are sent to the host that
 //! they are for and nowhere else.
 //!
-//! In: references, digests, URLs. Out: verified blobs in the store.
+//! In: references, digests, URLs; bytes to be sent. Out: verified blobs in the store.
 //!
-//! Source: OCI Distribution Specification 1.1; RFC 9110.
+//! Source: OCI Distribution Specification 1.1; RFC 9110; Amazon S3's API reference.
 //!
 //! Not here: what the bytes mean (`oci`).
 
@@ -29,19 +29,24 @@ use crate::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::oci::{Content, Descriptor, Unavailable};
 use crate::pki::secret::Secret;
+use crate::registry::auth::Work;
 use crate::registry::error::{Attempt, RegistryError, Trouble};
 use crate::registry::http::{Fail, Web};
 use crate::registry::manifest::MANIFESTS;
-use crate::registry::transfer::Request;
+use crate::registry::transfer::{Gate, Request};
 use crate::registry::url::Url;
 use crate::report::progress::Progress;
 use crate::store::{Download, Store, StoreError};
 
 mod auth;
+pub mod aws;
+pub mod bucket;
 mod credentials;
 pub mod error;
 mod http;
 mod manifest;
+mod push;
+mod sigv4;
 mod transfer;
 mod url;
 
@@ -312,7 +317,7 @@ impl Client {
         }
         let request = Request {
             label: place.file_name().to_owned(),
-            scope: None,
+            gate: Gate::Open,
             digest: wanted,
             len: None,
             limit: LIMIT,
@@ -365,7 +370,7 @@ impl Client {
         let repository = endpoint.repository(name);
         let request = Request {
             url: endpoint.at(&repository, "blobs", &text)?,
-            scope: Some((&endpoint.host, &repository)),
+            gate: Gate::Registry(&endpoint.host, Work::Pull(&repository)),
             digest: Some(digest),
             len: Some(wanted.len),
             limit: LIMIT,
@@ -389,7 +394,7 @@ impl Client {
         let repository = endpoint.repository(name);
         let request = Request {
             url: endpoint.at(&repository, "manifests", asked)?,
-            scope: Some((&endpoint.host, &repository)),
+            gate: Gate::Registry(&endpoint.host, Work::Pull(&repository)),
             digest,
             len,
             limit: MANIFEST_LIMIT,

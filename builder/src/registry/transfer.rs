@@ -12,6 +12,8 @@ use std::time::Duration;
 use ureq::http::header::{ACCEPT, IF_RANGE, RANGE};
 
 use crate::digest::Digest;
+use crate::registry::auth::Work;
+use crate::registry::bucket::Bucket;
 use crate::registry::error::Trouble;
 use crate::registry::http::{Answer, Ask, Fail};
 use crate::registry::url::Url;
@@ -35,8 +37,8 @@ const STEP: usize = 256 << 10;
 pub(super) struct Request<'a> {
     /// Where it is.
     pub(super) url: Url,
-    /// The registry's host and the repository, where it is in one.
-    pub(super) scope: Option<(&'a str, &'a str)>,
+    /// Where we must show who we are.
+    pub(super) gate: Gate<'a>,
     /// Its digest, if that is known. Then bytes from anywhere can be joined.
     pub(super) digest: Option<Digest>,
     /// Its length in bytes, if that is known.
@@ -49,6 +51,17 @@ pub(super) struct Request<'a> {
     pub(super) label: String,
 }
 
+/// Who wants to know who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gate<'a> {
+    /// Nobody.
+    Open,
+    /// A registry, by its host, for work in a repository.
+    Registry(&'a str, Work<'a>),
+    /// An S3-compatible store.
+    Bucket(&'a Bucket),
+}
+
 /// What was learnt from the answers so far.
 #[derive(Default)]
 struct Known {
@@ -57,14 +70,19 @@ struct Known {
 }
 
 /// How much more a host may let us down.
-struct Patience<'a> {
+pub(super) struct Patience<'a> {
     wait: &'a Wait,
     failures: u32,
 }
 
-impl Patience<'_> {
+impl<'a> Patience<'a> {
+    /// All of it.
+    pub(super) fn new(wait: &'a Wait) -> Self {
+        Self { wait, failures: 0 }
+    }
+
     /// Waits before the next try, or gives up.
-    fn after(&mut self, trouble: Trouble) -> Result<(), Trouble> {
+    pub(super) fn after(&mut self, trouble: Trouble) -> Result<(), Trouble> {
         self.failures += 1;
         if !trouble.is_passing() || self.failures >= TRIES {
             return Err(trouble);
@@ -85,7 +103,7 @@ impl Patience<'_> {
 impl Client {
     /// The whole of a short content, and the answer's headers that matter.
     pub(super) fn short(&self, request: &Request) -> Result<Short, Fail> {
-        let mut patience = Patience { wait: &self.settings.wait, failures: 0 };
+        let mut patience = Patience::new(&self.settings.wait);
         loop {
             match self.short_once(request) {
                 Err(Fail::Trouble(trouble)) => patience.after(trouble)?,
@@ -96,7 +114,7 @@ impl Client {
 
     fn short_once(&self, request: &Request) -> Result<Short, Fail> {
         let ask = Ask::new(request.url.clone()).header(ACCEPT, request.accept);
-        let answer = self.asked(ask, request.scope)?;
+        let answer = self.asked(ask, request.gate)?;
         if answer.status() != 200 {
             return Err(answer.refusal().into());
         }
@@ -114,13 +132,24 @@ impl Client {
         }
     }
 
+    /// Does something again where that may help.
+    pub(super) fn patiently<T>(&self, work: impl Fn() -> Result<T, Fail>) -> Result<T, Fail> {
+        let mut patience = Patience::new(&self.settings.wait);
+        loop {
+            match work() {
+                Err(Fail::Trouble(trouble)) => patience.after(trouble)?,
+                other => return other,
+            }
+        }
+    }
+
     /// Fetches what is missing of a content. Its digest is for the caller to look at.
     pub(super) fn pull(
         &self,
         request: &Request,
         into: &mut Incoming,
     ) -> Result<Option<Task>, Fail> {
-        let mut patience = Patience { wait: &self.settings.wait, failures: 0 };
+        let mut patience = Patience::new(&self.settings.wait);
         let mut known = Known::default();
         while request.len != Some(into.len()) {
             let before = into.len();
@@ -150,7 +179,7 @@ impl Client {
                 ask = ask.header(IF_RANGE, etag);
             }
         }
-        let answer = self.asked(ask, request.scope)?;
+        let answer = self.asked(ask, request.gate)?;
         let total = match answer.status() {
             200 => {
                 restart(into, known)?;
@@ -196,16 +225,25 @@ impl Client {
     }
 
     /// Asks, and once more with credentials where they are wanted.
-    fn asked(&self, ask: Ask, scope: Option<(&str, &str)>) -> Result<Answer, Fail> {
+    pub(super) fn asked(&self, ask: Ask, gate: Gate<'_>) -> Result<Answer, Fail> {
         let unauthorized = |credentials| Trouble::Unauthorized { credentials };
-        let Some((host, repository)) = scope else {
-            let answer = self.web.send(&ask)?;
-            return match answer.status() {
-                401 => Err(unauthorized(None).into()),
-                _ => Ok(answer),
-            };
+        let (host, work) = match gate {
+            Gate::Registry(host, work) => (host, work),
+            Gate::Bucket(bucket) => return self.web.send(&bucket.signed(ask)?),
+            Gate::Open => {
+                let answer = self.web.send(&ask)?;
+                return match answer.status() {
+                    401 => Err(unauthorized(None).into()),
+                    _ => Ok(answer),
+                };
+            }
         };
-        let key = (host.to_owned(), repository.to_owned());
+        let repository = work.repository();
+        let key = match work {
+            Work::Pull(_) => (host.to_owned(), repository.to_owned()),
+            // No repository's name has a blank.
+            Work::Push(_) => (host.to_owned(), format!("{repository} push")),
+        };
         let cached = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         let answer = self.web.send(&Ask { authorization: cached, ..ask.clone() })?;
         if answer.status() != 401 || !answer.url.is_same_origin(&ask.url) {
@@ -215,8 +253,7 @@ impl Client {
         drop(answer);
         let files = &self.settings.credential_files;
         let found = credentials::find(files, host, repository).map_err(Trouble::Credentials)?;
-        let authorization =
-            auth::answer(&self.web, &ask.url, &challenges, found.as_ref(), repository)?;
+        let authorization = auth::answer(&self.web, &ask.url, &challenges, found.as_ref(), work)?;
         let answer = self.web.send(&Ask { authorization: Some(authorization.clone()), ..ask })?;
         if answer.status() == 401 {
             return Err(unauthorized(found.map(|found| found.from)).into());
@@ -300,14 +337,14 @@ mod tests {
         let waits = Arc::new(Mutex::new(Vec::new()));
         let told = waits.clone();
         let wait: Wait = Arc::new(move |time| told.lock().unwrap().push(time.as_millis()));
-        let mut patience = Patience { wait: &wait, failures: 0 };
+        let mut patience = Patience::new(&wait);
         while patience.after(busy(None)).is_ok() {}
         assert_eq!(*waits.lock().unwrap(), [500, 1000, 2000, 4000]);
-        let mut patience = Patience { wait: &wait, failures: 0 };
+        let mut patience = Patience::new(&wait);
         patience.after(busy(Some(7))).unwrap();
         assert_eq!(waits.lock().unwrap().last(), Some(&7000));
         patience.after(busy(Some(61))).unwrap_err();
-        let mut patience = Patience { wait: &wait, failures: 0 };
+        let mut patience = Patience::new(&wait);
         patience.after(Trouble::Plain).unwrap_err();
         assert_eq!(waits.lock().unwrap().len(), 5);
     }
