@@ -6,10 +6,28 @@
 //!
 //! Not here: what the commands do (`verb`).
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+
+use crate::catalog::value::Format;
+
+/// The formats that a disk can have by itself: an overlay has a base beside it.
+const FORMATS: [Format; 10] = [
+    Format::Raw,
+    Format::Qcow2,
+    Format::Qcow2Zlib,
+    Format::Qcow2Zstd,
+    Format::Vhd,
+    Format::VhdDynamic,
+    Format::Vhdx,
+    Format::Vmdk,
+    Format::VmdkStream,
+    Format::Ova,
+];
 
 /// Turns one site file into bootable Talos Linux media, one per node, each with its machine config
 /// inside.
@@ -17,7 +35,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 #[command(name = "talforge", version, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 done; 1 a file of yours is wrong; 2 wrong usage; \
 3 the machine said no (disk, permission); 4 the boot assets cannot be used; 5 a medium is not what \
-it should be. `diff` ends with 1 where media differ.\n\nStart with `talforge init`, then `talforge build`.")]
+it should be; 130 and 143 ended by a signal. `diff` ends with 1 where media differ.\n\nStart with `talforge init`, then `talforge build`.")]
 pub struct Cli {
     /// Print events as JSON lines on standard output, for programs.
     #[arg(long, global = true)]
@@ -47,6 +65,23 @@ pub enum Command {
     Lock(Lock),
     /// Build every node's medium, and read each back the way Talos will.
     Build(Build),
+    /// Write a disk in another format.
+    Convert(Convert),
+    /// Join the manifests of a site that was built in shards.
+    Merge(Merge),
+    /// Put what was built into an OCI registry, an S3-compatible store or a folder.
+    ///
+    /// Each node's image goes there in layers, and nodes share those of what they have in common: a
+    /// further node costs its own bytes. What is there already is not sent again, so that an export
+    /// that was cut short goes on where it ended. Several may export to one place at once, such as
+    /// shards.
+    Export(Export),
+    /// Take one node's image from where `export` has put it.
+    ///
+    /// What nodes have in common is kept in the store, so that a further node costs its own bytes.
+    /// The store has the node's own bytes then, too: its secrets, for its owner alone to read. A
+    /// file gets its name once it has the digest that it was built with.
+    Fetch(Fetch),
     /// Put a machine config or kernel arguments on a finished ISO or raw disk; no site is needed.
     Customize(Customize),
     /// Show, put on or remove the machine config of a finished medium.
@@ -232,9 +267,66 @@ pub struct Build {
     /// Only these nodes.
     #[arg(long = "node", short = 'n', value_name = "NAME")]
     pub nodes: Vec<String>,
+    /// Only the nodes of one shard, from `0/N` to `N-1/N`, for builds on N machines.
+    ///
+    /// I is counted from 0, as Kubernetes (`$(JOB_COMPLETION_INDEX)/100`), GitHub's matrices, Cloud
+    /// Run and AWS Batch count, so that their variables need no arithmetic. Names of nodes are sorted
+    /// and cut into N runs whose lengths differ by at most one; where a node is added, at most one
+    /// node moves across each cut. Every shard checks the whole site. `talforge merge` joins their
+    /// manifests.
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
+    /// How many nodes to build at once; as many as there are processors, if not given. The media are
+    /// the same.
+    #[arg(long, short, value_name = "NUMBER")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Build all media anew, also those that would not change.
+    #[arg(long)]
+    pub force: bool,
     /// What comes from outside.
     #[command(flatten)]
     pub sources: Sources,
+}
+
+/// One of the parts into which a site's nodes are split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: u32,
+    count: u32,
+}
+
+impl Shard {
+    /// Reads `I/N`: the shard's index, counted from 0, and how many there are.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, where it is not of that form or there is no such shard.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let number = |part: &str| {
+            let is_plain = part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse::<u32>().ok().filter(|_| is_plain)
+        };
+        let parts = text.split_once('/').map(|(index, count)| (number(index), number(count)));
+        match parts {
+            Some((Some(_), Some(0))) => Err("a site is split into one shard or more".to_owned()),
+            Some((Some(index), Some(count))) if index >= count => Err(format!(
+                "shards are counted from 0: of {count} the last is `{}/{count}`",
+                count - 1
+            )),
+            Some((Some(index), Some(count))) => Ok(Self { index, count }),
+            _ => Err("write `I/N`: the shard's number, from 0, and how many there are".to_owned()),
+        }
+    }
+
+    /// Its number, from 0.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// How many shards there are: one or more.
+    pub fn count(self) -> u32 {
+        self.count
+    }
 }
 
 /// Where bytes from outside are kept, and whether they may be fetched.
@@ -246,6 +338,85 @@ pub struct Sources {
     /// Fetch nothing: all must be in the store.
     #[arg(long)]
     pub offline: bool,
+}
+
+/// Arguments of `convert`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The format is told by the end of the file's name: `.raw`, `.img` or `.iso` for the \
+bytes as they are, `.qcow2`, `.vhd`, `.vhdx` or `.vmdk`. With `.zst`, `.xz` or `.gz` after it the \
+file is compressed; `.tar.gz` is an archive of `disk.raw`. Zeros are left out, where the format can."
+)]
+pub struct Convert {
+    /// A disk or an ISO, in any format that `build` writes.
+    pub disk: PathBuf,
+    /// The file to write, readable by its owner alone. None may be there.
+    pub out: PathBuf,
+    /// The format, whatever the file's name.
+    #[arg(long, value_parser = formats())]
+    pub format: Option<Format>,
+}
+
+/// Reads the name of a format that a disk by itself can have.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(FORMATS.map(Format::name)).map(|name| {
+        let found = FORMATS.into_iter().find(|format| format.name() == name);
+        found.expect("the name is that of one of them")
+    })
+}
+
+/// Arguments of `merge`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Files stay where they are. Both lists name them as the shards do, by paths from \
+the shard's folder: `sha256sum --check SHA256SUMS` is for a folder that all shards' files were put \
+into."
+)]
+pub struct Merge {
+    /// The shards, all of them: folders that `talforge build --shard` wrote, or their
+    /// `manifest.json`.
+    #[arg(required = true, value_name = "SHARD")]
+    pub shards: Vec<PathBuf>,
+    /// The folder to write `manifest.json` and `SHA256SUMS` of the whole site to.
+    #[arg(long = "out", short, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The place must be private: images hold machine configs, and those hold secrets. \
+In a registry each node is a tag, and the site's lists are the tag `_site` (`_site-shard-I-of-N` of a \
+shard); folders and buckets are OCI image layouts, which other programs can copy. Credentials are \
+those of `docker login` and of AWS' tools: `AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, `AWS_REGION`, \
+`AWS_ENDPOINT_URL`, `~/.aws`."
+)]
+pub struct Export {
+    /// The folder that `talforge build -o` wrote.
+    pub folder: PathBuf,
+    /// Where to put it: `oci://HOST/REPOSITORY`, `s3://BUCKET/PREFIX`, or a folder (`dir:PATH`).
+    pub to: String,
+    /// Ask the registry or store without TLS. Who is on the way can read the nodes' secrets.
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+/// Arguments of `fetch`.
+#[derive(Clone, Debug, Args)]
+pub struct Fetch {
+    /// Where it was put: `oci://HOST/REPOSITORY`, `s3://BUCKET/PREFIX`, or a folder (`dir:PATH`).
+    pub from: String,
+    /// The node.
+    pub node: String,
+    /// The folder to write to.
+    #[arg(long = "out", short, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// What comes from outside.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// Ask the registry or store without TLS. Who is on the way can read the node's secrets.
+    #[arg(long)]
+    pub plain_http: bool,
 }
 
 /// Arguments of `lock`.
@@ -262,8 +433,14 @@ pub struct Lock {
 /// Arguments of `inspect`.
 #[derive(Clone, Debug, Args)]
 pub struct Inspect {
-    /// An ISO, a raw disk, a UKI or an initramfs.
+    /// An ISO, a disk, a UKI or an initramfs; in any format that `build` writes, and compressed too.
     pub image: PathBuf,
+    /// Draw what lies where: partitions, files, sections, gaps, and what is one node's own.
+    #[arg(long)]
+    pub map: bool,
+    /// Write the same drawing as an SVG to this file. None may be there.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Arguments of `customize`.
@@ -307,7 +484,7 @@ pub struct Config {
 pub enum ConfigCommand {
     /// Print the machine config that Talos finds, as it is. It holds secrets.
     Show {
-        /// An ISO, a raw disk, a UKI or an initramfs.
+        /// An ISO, a disk, a UKI or an initramfs; in any format that `build` writes.
         medium: PathBuf,
     },
     /// Put a machine config on a medium, in place of one that is there. Kernel arguments stay.
@@ -373,7 +550,7 @@ pub struct Prune {
 code alone."
 )]
 pub struct Diff {
-    /// An ISO, a raw disk, a UKI or an initramfs.
+    /// An ISO, a disk, a UKI or an initramfs; in any format that `build` writes.
     pub before: PathBuf,
     /// Another one, of any kind.
     pub after: PathBuf,

@@ -60,6 +60,7 @@
 //! | [`layout`] | where payloads lie on a medium | YAML |
 //! | [`custom`] | a finished medium, changed, and taken back bit for bit | sites, how a change is written |
 //! | [`sink`] | files written aside, synced, renamed; formats of disks, compression | anything but blobs and names |
+//! | [`export`] | images in layers that nodes share, put where others take them from | sites, how media are made |
 //! | [`cli`], [`verb`] | flags; one function a command | |
 //!
 //! # Promises, and who keeps them
@@ -70,10 +71,10 @@
 //! * A file under its final name is complete and verified: [`sink`] syncs before it names, and
 //!   [`verb::readback`] opens what was written, by [`inspect`], before that.
 //! * A further node costs its own bytes: its addon lies at the end of the EFI partition, padded to
-//!   one length, so that tables, checksums (`sink`) and volumes ([`layout::esp::Memo`])
+//!   one length, so that tables, checksums ([`sink::digests`]) and volumes ([`layout::esp::Memo`])
 //!   are those of the node before. Extents are marked as a node's own ([`blob::Blob::own`]), and every
-//!   format keeps the marks: so what is compressed (`sink`), laid over a base or put into a
-//!   registry (`export`) is made once for what nodes have in common.
+//!   format keeps the marks: so what is compressed ([`sink::shelf`]), laid over a base or put into a
+//!   registry ([`export`]) is made once for what nodes have in common.
 //! * Nodes are built by several threads, and nothing depends on how many: files go to their names
 //!   together, results are told in the order of the site.
 //! * What comes from outside is what `site.lock` says: [`store`] and [`registry`] compare digests on
@@ -116,5 +117,6 @@ pub mod payload;
 pub mod layout;
 pub mod custom;
 pub mod sink;
+pub mod export;
 pub mod cli;
 pub mod verb;

@@ -7,6 +7,8 @@
 //!
 //! Not here: the volume's place on a medium.
 
+use std::sync::Arc;
+
 use crate::blob::Blob;
 use crate::format::fat::{self, FatError, File, Laid, Place, Volume};
 use crate::layout::Parts;
@@ -14,23 +16,30 @@ use crate::plan::Loader;
 use crate::talos::Arch;
 use crate::units::SectorSize;
 
+/// How many volumes are remembered: one a kind of medium is enough.
+const VOLUMES: usize = 8;
+
 /// Volumes that were laid out before. Nodes of a site differ in their addon alone, and mostly not in
-/// its length: all else of the volume is theirs, too.
-#[derive(Debug, Default)]
-pub struct Memo(Option<(Volume, Laid)>);
+/// its length: all else of the volume is theirs, too. Its clones share what they know so far.
+#[derive(Clone, Debug, Default)]
+pub struct Memo(Vec<Arc<(Volume, Laid)>>);
 
 impl Memo {
-    /// Writes a volume, or takes the last one with another addon.
+    /// Writes a volume, or takes an earlier one with another addon.
     ///
     /// # Errors
     ///
     /// As [`fat::write`].
     pub fn write(&mut self, volume: Volume) -> Result<Laid, FatError> {
-        if let Some(laid) = self.0.as_ref().and_then(|(old, laid)| again(old, laid, &volume)) {
+        let known = |known: &Arc<(Volume, Laid)>| again(&known.0, &known.1, &volume);
+        if let Some(laid) = self.0.iter().rev().find_map(known) {
             return Ok(laid);
         }
         let laid = fat::write(&volume)?;
-        self.0 = Some((volume, laid.clone()));
+        if self.0.len() == VOLUMES {
+            self.0.remove(0);
+        }
+        self.0.push(Arc::new((volume, laid.clone())));
         Ok(laid)
     }
 
@@ -40,9 +49,11 @@ impl Memo {
     ///
     /// As [`fat::least_len`].
     pub fn least_len(&self, sector: SectorSize, files: &[File]) -> Result<u64, FatError> {
-        match &self.0 {
-            Some((old, _)) if old.sector == sector && same_places(&old.files, files) => Ok(old.len),
-            _ => fat::least_len(sector, files),
+        let is_such =
+            |volume: &Volume| volume.sector == sector && same_places(&volume.files, files);
+        match self.0.iter().rev().find(|known| is_such(&known.0)) {
+            Some(known) => Ok(known.0.len),
+            None => fat::least_len(sector, files),
         }
     }
 }
@@ -61,8 +72,11 @@ fn again(old: &Volume, laid: &Laid, new: &Volume) -> Option<Laid> {
 
 /// Whether the files get the same names, attributes and places.
 fn same_places(old: &[File], new: &[File]) -> bool {
-    let key = |f: &File| (f.path.clone(), f.content.len(), f.read_only, f.place);
-    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| key(a) == key(b))
+    let same = |(a, b): (&File, &File)| {
+        let key = |f: &File| (f.content.len(), f.read_only, f.place);
+        a.path == b.path && key(a) == key(b)
+    };
+    old.len() == new.len() && old.iter().zip(new).all(same)
 }
 
 fn same_bytes(a: &Blob, b: &Blob) -> bool {

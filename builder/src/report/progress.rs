@@ -1,6 +1,6 @@
 //! Progress of long work: bars on a terminal, plain lines elsewhere, JSON events for machines.
 //!
-//! In: tasks and bytes done, notes, findings, results. Out: lines.
+//! In: tasks and bytes done, many of them together, notes, findings, results. Out: lines.
 //!
 //! | mode | standard output | standard error |
 //! |---|---|---|
@@ -9,12 +9,16 @@
 //! | json | one JSON object a line | nothing |
 //! | quiet | nothing | errors |
 //!
+//! Of many tasks that are parts of one ([`Progress::total`]) people get no line each, but one for all,
+//! and bars for those that last.
+//!
 //! Source: <https://no-color.org>; the objects are those of [`Progress::event`].
 //!
 //! Not here: when to say what (`verb`).
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +37,15 @@ const EVENTS_APART: Duration = Duration::from_millis(250);
 
 /// The least time between two plain lines of a running task.
 const LINES_APART: Duration = Duration::from_secs(10);
+
+/// Up to so many parts are told of one by one.
+const FEW: u64 = 20;
+
+/// How long a part of a total lasts before it gets a bar: shorter ones would only flicker.
+const BAR_AFTER: Duration = Duration::from_millis(200);
+
+/// The bar of a total: name, bar, parts done, what else there is to say.
+const TOTAL_BAR: &str = "{prefix:24!} {bar:24} {pos:>11} of {len:<11} {msg:>13} {eta:>4}";
 
 /// A bar: name, bar, bytes, rate, time left.
 const BAR: &str = "{prefix:24!} {bar:24} {binary_bytes:>11} of {binary_total_bytes:<11} \
@@ -64,7 +77,7 @@ pub struct Task {
     total: u64,
     started: Instant,
     state: Mutex<State>,
-    bar: Option<ProgressBar>,
+    of: Option<Arc<Sum>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +85,51 @@ struct State {
     bytes: u64,
     told: Instant,
     is_over: bool,
+    bar: Option<ProgressBar>,
+}
+
+/// Work of many parts, which may run at once.
+#[derive(Debug)]
+pub struct Total {
+    progress: Progress,
+    name: String,
+    started: Instant,
+    sum: Arc<Sum>,
+}
+
+/// What was done of a total.
+#[derive(Debug)]
+struct Sum {
+    parts: u64,
+    done: AtomicU64,
+    bytes: AtomicU64,
+    told: Mutex<Instant>,
+    bar: Option<ProgressBar>,
+}
+
+/// What standard output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its columns.
+    pub columns: usize,
+    /// Whether it takes colours.
+    pub paint: Paint,
+}
+
+impl Page {
+    /// What is no terminal: always the same, so that what is printed there is, too.
+    const PLAIN: Self = Self { columns: 80, paint: Paint::Plain };
+
+    fn of(out: &(impl IsTerminal + AsFd), takes_colours: bool) -> Self {
+        if !out.is_terminal() {
+            return Self::PLAIN;
+        }
+        let size = rustix::termios::tcgetwinsize(out).map(|size| usize::from(size.ws_col));
+        Self {
+            columns: size.ok().filter(|&columns| columns > 0).unwrap_or(Self::PLAIN.columns),
+            paint: if takes_colours { Paint::Ansi } else { Paint::Plain },
+        }
+    }
 }
 
 /// [`Mode`], once it is known what standard error is.
@@ -86,6 +144,7 @@ enum Style {
 struct Shared {
     style: Style,
     paint: Paint,
+    page: Page,
     bars: MultiProgress,
     tasks: AtomicU64,
     out: Mutex<Out>,
@@ -120,7 +179,8 @@ impl Progress {
             true => Paint::Ansi,
             false => Paint::Plain,
         };
-        Self::with(style, paint, Box::new(io::stdout()), Box::new(io::stderr()))
+        let page = Page::of(&io::stdout(), !is_dumb && !wants_none);
+        Self::with(style, paint, page, [Box::new(io::stdout()), Box::new(io::stderr())])
     }
 
     /// To any two streams, neither a terminal.
@@ -130,14 +190,14 @@ impl Progress {
             Mode::Json => Style::Json,
             Mode::Quiet => Style::Quiet,
         };
-        Self::with(style, Paint::Plain, out, err)
+        Self::with(style, Paint::Plain, Page::PLAIN, [out, err])
     }
 
     fn with(
         style: Style,
         paint: Paint,
-        out: Box<dyn Write + Send>,
-        err: Box<dyn Write + Send>,
+        page: Page,
+        [out, err]: [Box<dyn Write + Send>; 2],
     ) -> Self {
         let target = match style {
             Style::Bars => ProgressDrawTarget::stderr_with_hz(10),
@@ -146,6 +206,7 @@ impl Progress {
         Self(Arc::new(Shared {
             style,
             paint,
+            page,
             bars: MultiProgress::with_draw_target(target),
             tasks: AtomicU64::new(0),
             out: Mutex::new(Out { to: out, error: None }),
@@ -155,18 +216,35 @@ impl Progress {
 
     /// Starts a task of so many bytes.
     pub fn task(&self, name: &str, total_bytes: u64) -> Task {
+        let task = self.part(name, total_bytes, None);
+        lock(&task.state).bar = task.new_bar();
+        task
+    }
+
+    /// Starts work of so many parts. Each is told of where they are few, all together where they are
+    /// many.
+    pub fn total(&self, name: &str, parts: u64) -> Total {
         let name = printable(name);
-        let bar = (self.0.style == Style::Bars).then(|| {
-            let style = ProgressStyle::with_template(BAR).expect("the template is right");
-            let bar = self.0.bars.add(ProgressBar::new(total_bytes).with_style(style));
+        let bar = (self.0.style == Style::Bars && parts > 1).then(|| {
+            let style = ProgressStyle::with_template(TOTAL_BAR).expect("the template is right");
+            let bar = self.0.bars.add(ProgressBar::new(parts).with_style(style));
             bar.set_prefix(name.clone());
             bar
         });
+        let (done, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let started = Instant::now();
+        let sum = Sum { parts, done, bytes, told: Mutex::new(started), bar };
+        Total { progress: self.clone(), name, started, sum: Arc::new(sum) }
+    }
+
+    fn part(&self, name: &str, total_bytes: u64, of: Option<Arc<Sum>>) -> Task {
+        let name = printable(name);
         let id = self.0.tasks.fetch_add(1, Ordering::Relaxed);
         let started = Instant::now();
-        let state = Mutex::new(State { bytes: 0, told: started, is_over: false });
+        let state = State { bytes: 0, told: started, is_over: false, bar: None };
+        let state = Mutex::new(state);
         let task =
-            Task { progress: self.clone(), id, name, total: total_bytes, started, state, bar };
+            Task { progress: self.clone(), id, name, total: total_bytes, started, state, of };
         task.tell("started", 0);
         task
     }
@@ -192,6 +270,11 @@ impl Progress {
         if let (Err(error), None) = (written, &out.error) {
             out.error = Some(error);
         }
+    }
+
+    /// What standard output is, for what is drawn there.
+    pub fn page(&self) -> Page {
+        self.0.page
     }
 
     /// Whether a program listens.
@@ -253,18 +336,76 @@ impl Progress {
     }
 }
 
+impl Total {
+    /// Starts a task that is a part of it, or of one of its parts.
+    pub fn task(&self, name: &str, total_bytes: u64) -> Task {
+        self.progress.part(name, total_bytes, Some(self.sum.clone()))
+    }
+
+    /// Whether its parts are told of one by one.
+    pub fn has_few(&self) -> bool {
+        self.sum.parts <= FEW
+    }
+
+    /// Says that one more part is done, well or not.
+    pub fn part_done(&self) {
+        let done = self.sum.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = HumanBytes(self.sum.bytes.load(Ordering::Relaxed));
+        if let Some(bar) = &self.sum.bar {
+            bar.set_message(bytes.to_string());
+            bar.inc(1);
+        }
+        if self.has_few() || self.progress.0.style != Style::Lines {
+            return;
+        }
+        let mut told = lock(&self.sum.told);
+        if told.elapsed() >= LINES_APART {
+            *told = Instant::now();
+            let (name, parts) = (&self.name, self.sum.parts);
+            self.progress.error_line(&format!("{name}: {done} of {parts}, {bytes}"));
+        }
+    }
+
+    /// Ends it; `text` says what came of it where its parts did not: `"written"`.
+    pub fn done(self, text: &str) {
+        if let Some(bar) = &self.sum.bar {
+            bar.finish_and_clear();
+        }
+        if !self.has_few() {
+            let bytes = HumanBytes(self.sum.bytes.load(Ordering::Relaxed));
+            let seconds = self.started.elapsed().as_secs_f64();
+            self.progress.note(&format!("{}: {text} ({bytes} in {seconds:.1} s)", self.name));
+        }
+    }
+}
+
+impl Drop for Total {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.sum.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 impl Task {
     /// Adds bytes done.
     pub fn add(&self, bytes: u64) {
-        if let Some(bar) = &self.bar {
-            bar.inc(bytes);
-        }
         let apart = match self.progress.0.style {
             Style::Json => EVENTS_APART,
             _ => LINES_APART,
         };
+        if let Some(sum) = &self.of {
+            sum.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
         let mut state = lock(&self.state);
         state.bytes = state.bytes.saturating_add(bytes);
+        if state.bar.is_none() && self.of.is_some() && self.started.elapsed() >= BAR_AFTER {
+            state.bar = self.new_bar();
+            state.bar.iter().for_each(|bar| bar.inc(state.bytes - bytes));
+        }
+        if let Some(bar) = &state.bar {
+            bar.inc(bytes);
+        }
         if state.told.elapsed() < apart {
             return;
         }
@@ -280,17 +421,35 @@ impl Task {
 
     /// Ends the task well; `text` says what came of it: `"written"`.
     pub fn done(self, text: &str) {
-        lock(&self.state).is_over = true;
-        if let Some(bar) = &self.bar {
+        let mut state = lock(&self.state);
+        state.is_over = true;
+        let (bytes, bar) = (state.bytes, state.bar.take());
+        drop(state);
+        if let Some(bar) = &bar {
             bar.finish_and_clear();
         }
-        let bytes = lock(&self.state).bytes;
         self.tell("done", bytes);
-        let (size, seconds) = (HumanBytes(self.total), self.started.elapsed().as_secs_f64());
-        self.progress.note(&format!("{}: {text} ({size} in {seconds:.1} s)", self.name));
+        if self.of.as_ref().is_none_or(|sum| sum.parts <= FEW) {
+            let (size, seconds) = (HumanBytes(self.total), self.started.elapsed().as_secs_f64());
+            self.progress.note(&format!("{}: {text} ({size} in {seconds:.1} s)", self.name));
+        }
+    }
+
+    /// A bar for it, where there are bars.
+    fn new_bar(&self) -> Option<ProgressBar> {
+        let shared = &self.progress.0;
+        (shared.style == Style::Bars).then(|| {
+            let style = ProgressStyle::with_template(BAR).expect("the template is right");
+            let bar = shared.bars.add(ProgressBar::new(self.total).with_style(style));
+            bar.set_prefix(self.name.clone());
+            bar
+        })
     }
 
     fn tell(&self, state: &str, bytes: u64) {
+        if !self.progress.is_json() {
+            return;
+        }
         self.progress.event(json!({
             "event": "task",
             "id": self.id,
@@ -304,13 +463,13 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let state = lock(&self.state);
-        let (bytes, is_over) = (state.bytes, state.is_over);
+        let mut state = lock(&self.state);
+        let (bytes, is_over, bar) = (state.bytes, state.is_over, state.bar.take());
         drop(state);
         if is_over {
             return;
         }
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = &bar {
             bar.finish_and_clear();
         }
         self.tell("failed", bytes);
@@ -430,6 +589,30 @@ mod tests {
         error: `w-1` is gone
         help: bring it back
         ");
+    }
+
+    /// Of many parts there is no line each, but one for all; a program gets all events.
+    #[test]
+    fn many_parts_are_told_of_together() {
+        for (mode, parts) in [(Mode::Plain, 3_u64), (Mode::Plain, 21), (Mode::Json, 21)] {
+            let (out, err) = (Page::default(), Page::default());
+            let progress = Progress::to(mode, Box::new(out.clone()), Box::new(err.clone()));
+            let total = progress.total("media", parts);
+            for n in 0..parts {
+                let task = total.task(&format!("{n}.iso"), 1 << 20);
+                task.add(1 << 20);
+                task.done("written");
+                total.part_done();
+            }
+            total.done("written");
+            let text = String::from_utf8(lock(&err.0).clone()).unwrap();
+            let events = lock(&out.0).iter().filter(|byte| **byte == b'\n').count();
+            match (mode, parts) {
+                (Mode::Json, _) => assert_eq!((events, text.as_str()), (42, "")),
+                (_, 3) => assert_eq!(text.lines().count(), 3, "{text}"),
+                _ => assert!(text.starts_with("media: written (21.00 MiB in "), "{text}"),
+            }
+        }
     }
 
     /// A hundred thousand steps in well under a second are a handful of events.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{Errno, retry_on_intr};
 
@@ -27,15 +28,19 @@ const ROOM: usize = 1 << 20;
 /// seen, between two such pieces.
 const PIECE: u64 = 16 * MIB;
 
+/// The bytes whose blocks the kernel shares at once, which takes no longer than a few writes.
+const SHARED_PIECE: u64 = 1024 * MIB;
+
 /// Zeros shorter than this are written along with bytes before them, to save calls: they cannot
 /// take a block that those bytes do not take, or touch.
 const SHORT_GAP: u64 = 4096;
 
-/// Copies blobs to one file system, and learns which inputs the kernel does not copy to it.
+/// Copies blobs to one file system, several at once, and learns which inputs the kernel does not copy
+/// to it.
 #[derive(Debug, Default)]
 pub(super) struct Copier {
     /// The file systems from which the kernel refuses to copy to ours.
-    refusing: BTreeSet<u64>,
+    refusing: Mutex<BTreeSet<u64>>,
 }
 
 /// One file under way.
@@ -50,7 +55,7 @@ struct Writing<'a> {
 impl Copier {
     /// Fills `out`, an empty file of the blob's length.
     pub(super) fn copy(
-        &mut self,
+        &self,
         blob: &Blob,
         gift: Option<&Gift>,
         out: &File,
@@ -60,7 +65,8 @@ impl Copier {
         let mut at = 0;
         for (file, range) in gift.iter().flat_map(|g| g.ranges.iter().map(|r| (&g.file, r))) {
             self.extents(&mut writing, blob, at..range.start)?;
-            let taken = kernel_copies(&mut writing, file, range.start..range.end, range.start)?;
+            let whole = range.start..range.end;
+            let taken = kernel_copies(&mut writing, file, whole, range.start, SHARED_PIECE)?;
             at = range.start + taken;
         }
         self.extents(&mut writing, blob, at..blob.len())
@@ -68,7 +74,7 @@ impl Copier {
 
     /// Copies a range of the blob, extent by extent.
     fn extents(
-        &mut self,
+        &self,
         writing: &mut Writing<'_>,
         blob: &Blob,
         range: Range<u64>,
@@ -91,7 +97,7 @@ impl Copier {
     }
 
     fn input(
-        &mut self,
+        &self,
         writing: &mut Writing<'_>,
         input: &Input,
         range: Range<u64>,
@@ -100,15 +106,19 @@ impl Copier {
         writing.flush()?;
         let device = input.file.metadata().map_err(|e| unreadable(input, e))?.dev();
         let mut done = 0;
-        if !self.refusing.contains(&device) {
-            done = kernel_copies(writing, &input.file, range.clone(), at)
+        if !self.refusing().contains(&device) {
+            done = kernel_copies(writing, &input.file, range.clone(), at, PIECE)
                 .map_err(|halt| blame(halt, input, &range, &mut writing.room))?;
             // Where nothing was copied, nothing will be from there: no cause that passes is known.
             if done == 0 {
-                self.refusing.insert(device);
+                self.refusing().insert(device);
             }
         }
         writing.by_hand(input, range.start + done..range.end, at + done)
+    }
+
+    fn refusing(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.refusing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,14 +237,15 @@ fn kernel_copies(
     input: &File,
     range: Range<u64>,
     at: u64,
+    piece: u64,
 ) -> Result<u64, Halt> {
     let len = range.end - range.start;
     let mut done = 0;
     while done < len {
         let (mut from, mut to) = (range.start + done, at + done);
-        let piece = usize::try_from(PIECE.min(len - done)).expect("a piece fits in memory");
+        let next = usize::try_from(piece.min(len - done)).expect("a piece fits in memory");
         let copied = retry_on_intr(|| {
-            rustix::fs::copy_file_range(input, Some(&mut from), writing.out, Some(&mut to), piece)
+            rustix::fs::copy_file_range(input, Some(&mut from), writing.out, Some(&mut to), next)
         });
         match copied {
             Ok(0) => break,
@@ -310,7 +321,12 @@ mod tests {
         let askew = Builder::default().bytes("head", [1; 10]).blob(&asset).finish();
         assert_eq!(needed(&askew, None, home(Some(device))), (1 << 20) + 4096);
         let ranges = vec![0..4096, 8192..1 << 20];
-        let gift = Gift { file: std::sync::Arc::new(tempfile::tempfile().unwrap()), ranges };
+        let gift = Gift {
+            file: std::sync::Arc::new(tempfile::tempfile().unwrap()),
+            written: Blob::default(),
+            ranges,
+            is_most: true,
+        };
         assert_eq!(needed(&askew, Some(&gift), home(None)), 8192);
     }
 }

@@ -55,7 +55,7 @@ impl Duplicate {
         if out.symlink_metadata().is_ok() {
             return Err(SinkError::Exists { path: out.to_owned() });
         }
-        let mut folder = Folder::share(folder)?;
+        let folder = Folder::share(folder)?;
         let aside = folder.aside(name.as_str())?;
         match fill(&aside.file, medium, edit, progress) {
             Ok(()) => Ok(Self { folder, name, aside }),
@@ -131,7 +131,7 @@ fn whole_file(medium: &Blob) -> Option<&File> {
 }
 
 /// The same bytes, those in holes of the file as zeros; as they are where no holes are told.
-fn without_holes(medium: &Blob) -> Blob {
+pub fn without_holes(medium: &Blob) -> Blob {
     let Some(file) = whole_file(medium) else { return medium.clone() };
     let mut out = Builder::default();
     while out.len() < medium.len() {
@@ -166,6 +166,8 @@ fn failure(folder: &Folder, halt: Halt, medium: &Blob, path: PathBuf) -> SinkErr
             };
             folder.failure(path, needed, source)
         }
-        Halt::Stopped => unreachable!("there is nobody who stops the copier"),
+        Halt::Stopped | Halt::Interrupted => {
+            unreachable!("there is nobody who stops the copier")
+        }
     }
 }

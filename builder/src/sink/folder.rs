@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -74,7 +75,7 @@ pub(super) struct Folder {
     /// Whether its files can share blocks.
     pub(super) sharing: Sharing,
     hiding: Hiding,
-    made: u64,
+    made: AtomicU64,
     _lock: Lock,
 }
 
@@ -131,7 +132,7 @@ impl Folder {
             device,
             sharing: Sharing::No,
             hiding: Hiding::Nameless,
-            made: 0,
+            made: AtomicU64::new(0),
             _lock: lock,
         };
         folder.probe().map_err(not_writable)?;
@@ -149,7 +150,7 @@ impl Folder {
     }
 
     /// Makes a file aside, mode 0600 from the first instant.
-    pub(super) fn aside(&mut self, name: &str) -> Result<Aside, SinkError> {
+    pub(super) fn aside(&self, name: &str) -> Result<Aside, SinkError> {
         let path = self.path_of(name);
         let aside =
             self.hidden().map_err(|source| SinkError::Write { path: path.clone(), source })?;
@@ -172,7 +173,7 @@ impl Folder {
     }
 
     /// Gives a file its final name, in place of what had it before.
-    pub(super) fn place(&mut self, aside: Aside, name: &Name) -> Result<(), SinkError> {
+    pub(super) fn place(&self, aside: Aside, name: &Name) -> Result<(), SinkError> {
         let folder = self.descend(name, Missing::Make)?.expect("missing folders were made");
         self.place_in(&folder, aside, name.split().1)
             .map_err(|source| SinkError::Place { path: self.path_of(name.as_str()), source })
@@ -291,7 +292,7 @@ impl Folder {
         Ok(())
     }
 
-    fn hidden(&mut self) -> io::Result<Aside> {
+    fn hidden(&self) -> io::Result<Aside> {
         match self.hiding {
             Hiding::Nameless => Ok(Aside { file: self.nameless()?, name: None }),
             Hiding::Named => self.named(),
@@ -305,7 +306,7 @@ impl Folder {
         Ok(Arc::new(File::from(fd)))
     }
 
-    fn named(&mut self) -> io::Result<Aside> {
+    fn named(&self) -> io::Result<Aside> {
         let name = self.temporary();
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -315,12 +316,12 @@ impl Folder {
         Ok(Aside { file: Arc::new(File::from(fd)), name: Some(name) })
     }
 
-    fn temporary(&mut self) -> String {
-        self.made += 1;
-        format!("{TEMPORARY}{}-{}{TEMPORARY_END}", std::process::id(), self.made)
+    fn temporary(&self) -> String {
+        let made = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        format!("{TEMPORARY}{}-{made}{TEMPORARY_END}", std::process::id())
     }
 
-    fn place_in(&mut self, folder: &OwnedFd, aside: Aside, name: &str) -> io::Result<()> {
+    fn place_in(&self, folder: &OwnedFd, aside: Aside, name: &str) -> io::Result<()> {
         let Aside { file, name: temporary } = aside;
         let mut temporary = match temporary {
             Some(temporary) => temporary,
@@ -335,7 +336,7 @@ impl Folder {
     }
 
     /// A link cannot take another file's place, but a rename can: so a name to rename from.
-    fn link_temporarily(&mut self, file: &File) -> io::Result<Temporary> {
+    fn link_temporarily(&self, file: &File) -> io::Result<Temporary> {
         let name = self.temporary();
         link(file, &self.fd, &name)?;
         Ok(Temporary { folder: self.fd.clone(), name })
@@ -498,7 +499,7 @@ mod tests {
         Name::parse(text).unwrap()
     }
 
-    fn put(folder: &mut Folder, at: &str, content: &[u8]) -> Result<(), SinkError> {
+    fn put(folder: &Folder, at: &str, content: &[u8]) -> Result<(), SinkError> {
         let aside = folder.aside(at)?;
         (&*aside.file).write_all(content).unwrap();
         folder.place(aside, &name(at))
@@ -520,7 +521,7 @@ mod tests {
             folder.hiding = hiding;
             for content in ["first", "second"] {
                 for at in ["a", "b/c/d"] {
-                    put(&mut folder, at, content.as_bytes()).unwrap();
+                    put(&folder, at, content.as_bytes()).unwrap();
                     let path = dir.path().join(at);
                     assert_eq!(fs::read_to_string(&path).unwrap(), content);
                     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
@@ -548,9 +549,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         symlink(elsewhere.path(), dir.path().join("w-1")).unwrap();
-        let mut folder = Folder::open(dir.path()).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
         let want = dir.path().join("w-1");
-        for result in [folder.admits(&name("w-1/vmlinuz")), put(&mut folder, "w-1/vmlinuz", b"x")] {
+        for result in [folder.admits(&name("w-1/vmlinuz")), put(&folder, "w-1/vmlinuz", b"x")] {
             let error = result.unwrap_err();
             assert!(matches!(&error, SinkError::NotAFolder { path } if *path == want), "{error:?}");
         }
@@ -563,8 +564,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("precious"), "precious").unwrap();
         symlink("precious", dir.path().join("a")).unwrap();
-        let mut folder = Folder::open(dir.path()).unwrap();
-        put(&mut folder, "a", b"new").unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        put(&folder, "a", b"new").unwrap();
         assert!(fs::symlink_metadata(dir.path().join("a")).unwrap().is_file());
         assert_eq!(fs::read_to_string(dir.path().join("precious")).unwrap(), "precious");
     }

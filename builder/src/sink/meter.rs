@@ -18,6 +18,8 @@ use crate::report::progress::Task;
 pub(super) enum Halt {
     /// The other one met an error.
     Stopped,
+    /// The whole batch is to end.
+    Interrupted,
     /// An input could not be read.
     Read {
         /// The input's name.
@@ -37,6 +39,7 @@ pub(super) struct Meter<'a> {
     hashed: AtomicU64,
     told: Mutex<u64>,
     stop: AtomicBool,
+    end: Option<&'a AtomicBool>,
 }
 
 impl<'a> Meter<'a> {
@@ -48,7 +51,13 @@ impl<'a> Meter<'a> {
             hashed: AtomicU64::new(0),
             told: Mutex::new(0),
             stop: AtomicBool::new(false),
+            end: None,
         }
+    }
+
+    /// The same; both workers end soon after `end` has become true.
+    pub(super) fn until(self, end: &'a AtomicBool) -> Self {
+        Self { end: Some(end), ..self }
     }
 
     /// Nothing done so far, by a copier beside whom nobody hashes.
@@ -82,6 +91,10 @@ impl<'a> Meter<'a> {
         if both > *told {
             self.task.add(both - *told);
             *told = both;
+        }
+        drop(told);
+        if self.end.is_some_and(|end| end.load(Ordering::Relaxed)) {
+            return Err(Halt::Interrupted);
         }
         match self.stop.load(Ordering::Relaxed) {
             true => Err(Halt::Stopped),

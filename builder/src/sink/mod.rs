@@ -23,13 +23,31 @@ mod folder;
 mod meter;
 mod donors;
 mod copy;
-mod digests;
+pub mod digests;
 mod sums;
+mod host;
+pub mod stamp;
 pub mod file;
 pub mod private;
 mod journal;
 pub mod patch;
 pub mod duplicate;
+pub mod sparse;
+pub mod shelf;
+mod blocks;
+pub mod qcow2;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
+pub mod ova;
+mod pieces;
+pub mod zst;
+pub mod xz;
+pub mod gz;
+pub mod bmap;
+
+/// Told of bytes of the source that are done with; where it gives an error, the work ends with it.
+pub type Tell<'a> = &'a (dyn Fn(u64) -> io::Result<()> + Sync);
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +161,12 @@ pub enum SinkError {
         #[source]
         source: io::Error,
     },
+    /// The batch was told to end, or had ended already.
+    #[error("writing to `{path}` was stopped")]
+    Stopped {
+        /// The folder, or the file under way.
+        path: PathBuf,
+    },
     /// The finished file could not be given its name.
     #[error("`{path}` could not be put in place")]
     Place {
@@ -171,6 +195,7 @@ impl SinkError {
             }
             Self::NoSpace { .. } => "free some room, or choose another output folder",
             Self::Read { .. } => "look at the file and the disk it is on, then build again",
+            Self::Stopped { .. } => "build again",
             Self::Write { .. } | Self::Sync { .. } | Self::Place { .. } => {
                 "look at the disk of the output folder, then build again"
             }
@@ -193,6 +218,7 @@ impl SinkError {
             Self::Read { .. } => "input-read",
             Self::Write { .. } => "output-write",
             Self::Sync { .. } => "output-sync",
+            Self::Stopped { .. } => "output-stopped",
             Self::Place { .. } => "output-place",
         }
     }

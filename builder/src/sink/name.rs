@@ -14,6 +14,9 @@ use crate::sink::SinkError;
 /// The list of digests that a batch keeps in its folder.
 pub const SUMS: &str = "SHA256SUMS";
 
+/// What a batch keeps in its folder for the next one.
+pub const STATE: &str = ".talforge-state";
+
 /// What the names of our own temporary files begin with.
 pub(super) const TEMPORARY: &str = ".talforge-";
 
@@ -41,6 +44,11 @@ impl Name {
     /// The name of the list of digests.
     pub(super) fn sums() -> Self {
         Self(SUMS.to_owned())
+    }
+
+    /// The name of what is kept for the next batch.
+    pub(super) fn state() -> Self {
+        Self(STATE.to_owned())
     }
 
     /// The name as it was read.

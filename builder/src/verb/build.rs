@@ -4,35 +4,44 @@
 //!
 //! Source: none.
 //!
-//! Not here: what a medium is made of (`payload`, `layout`), and the manifest (`manifest`).
+//! Not here: what a medium is made of (`payload`, `layout`), how many are built at once (`fleet`),
+//! which need not be built (`state`), and the manifest (`manifest`).
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::json;
 
-use crate::asset::board::{self, Board};
 use crate::asset::grub::{self, Grub};
 use crate::asset::{self, Assets};
 use crate::blob::Blob;
 use crate::catalog::Output;
 use crate::catalog::value::Firmware;
 use crate::cli::Build;
-use crate::inspect::memo::Memo;
-use crate::layout::{self, FileKind, LayoutError, OutputFile, esp};
+use crate::digest::Digest;
+use crate::layout::LayoutError;
 use crate::oci::ImageSource;
-use crate::payload::{self, PayloadError};
+use crate::payload::PayloadError;
 use crate::plan::{Embedding, Medium, NodePlan};
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
-use crate::sink::file::{Batch, Extra, Pending};
+use crate::sink::file::{Batch, Extra, Written};
 use crate::sink::name::Name;
 use crate::sink::{Access, SinkError};
 use crate::site::{AssetSource, Site};
 use crate::talos::Version;
-use crate::verb::manifest::{MANIFEST, Manifest};
+use crate::verb::encode::Formats;
+use crate::verb::fleet::{self, Fleet, Outcome, Parts, Worker};
+use crate::verb::interrupt::Interrupt;
+use crate::verb::manifest::{self, MANIFEST, Manifest};
+use crate::verb::state::{self, MadeFrom, Present, State};
 use crate::verb::supply::{Look, Supplier};
-use crate::verb::variants::Variants;
-use crate::verb::{Cause, Failure, asset_failure, chain, decide, readback};
+use crate::verb::variants::{self, Boards, Variants};
+use crate::verb::{Cause, Failure, asset_failure, chain, decide, shard};
+
+/// The most nodes that a message names.
+const NAMED: usize = 20;
 
 /// Builds the media.
 ///
@@ -41,45 +50,42 @@ use crate::verb::{Cause, Failure, asset_failure, chain, decide, readback};
 /// Where the site, the assets or the machine do not allow it. A node that fails does not keep the
 /// others from being built; no failed node leaves a file under a final name.
 pub fn build(args: &Build, now: SystemTime, progress: &Progress) -> Result<(), Failure> {
-    let (site, plans) = decide(&args.site, &args.nodes, now, progress)?;
-    let mut memo = Memo::default();
+    let (site, mut plans) = decide(&args.site, &args.nodes, now, progress)?;
+    let part = shard::take(args.shard, &site, &mut plans, progress);
+    let known = State::load(&args.out);
+    let local = state::sources(&site, &plans);
+    if !args.force && manifest::is_of(&args.out, part.as_ref()) {
+        let sources = state::with_lock(local.as_ref(), &site);
+        if let Some(files) = known.all_unchanged(&plans, sources.as_ref(), &args.out) {
+            tell_unchanged(&plans, &files, &args.out, progress);
+            return Ok(());
+        }
+    }
+    let mut worker = Worker::default();
     let mut supplier = Supplier::open(&site, &args.sources, Look::Locked, progress)?;
-    let mut variants = Variants::default();
-    let mut grub = None;
+    let mut ready = Ready::default();
     let mut inputs = Vec::new();
     if !boots_nothing(&site) {
         let supply = supplier.assets()?;
-        let assets = asset::open(&supply, site.boot.arch, &supplier.store, &mut memo);
+        let assets = asset::open(&supply, site.boot.arch, &supplier.store, &mut worker.memo);
         let assets = assets.map_err(|error| asset_failure(&error))?;
         check_release(&site, &assets)?;
         supplier.judge(&assets.inputs)?;
         warn_of_signature(&assets, &plans, progress);
-        grub = open_grub(&site, &assets, &plans)?;
-        variants = Variants::make(&site, &assets, &plans, &mut supplier, &mut memo, progress);
+        ready.grub = open_grub(&site, &assets, &plans)?;
+        let memo = &mut worker.memo;
+        ready.variants = Variants::make(&site, &assets, &plans, &mut supplier, memo, progress);
         inputs = assets.inputs;
     }
-    let boards = plans.iter().map(|plan| open_board(plan, &mut supplier));
-    let boards = boards.collect::<Result<Vec<_>, _>>()?;
+    ready.boards = Boards::open(&plans, &mut supplier)?;
     let batch = Batch::open(&args.out).map_err(|error| sink_failure(&error))?;
-    let manifest = Manifest::new(&site, &inputs, &supplier, &args.out);
-    supplier.keep(args.nodes.is_empty())?;
-    let mut build = Run {
-        variants,
-        grub,
-        batch,
-        memo,
-        manifest,
-        laid: esp::Memo::default(),
-        progress,
-        has_read: false,
-    };
-    let mut failures = Vec::new();
-    for (plan, board) in plans.iter().zip(&boards) {
-        if let Err(failure) = build.node(plan, board.as_ref()) {
-            failures.push((plan, failure));
-        }
-    }
-    build.finish(&plans, failures)
+    let manifest = Manifest::new(&site, &inputs, &supplier, part, &args.out);
+    supplier.keep(args.nodes.is_empty() && args.shard.is_none())?;
+    // What was read is what is there still: else nothing is known of it.
+    let local = local.filter(|local| state::sources(&site, &plans).as_ref() == Some(local));
+    let sources = state::with_lock(local.as_ref(), &site);
+    let run = Run { args, plans: &plans, ready, sources, progress };
+    run.build(batch, manifest, known, worker)
 }
 
 /// Whether all of a site's media are seeds, so that its boot assets are not looked at.
@@ -87,128 +93,287 @@ fn boots_nothing(site: &Site) -> bool {
     site.nodes.iter().all(|node| matches!(node.profile.output, Output::Seed(_)))
 }
 
-/// A build under way.
-struct Run<'a> {
+/// All that media are made from, opened.
+#[derive(Debug, Default)]
+struct Ready {
     variants: Variants,
     grub: Option<Grub>,
-    batch: Batch,
-    memo: Memo,
-    manifest: Manifest,
-    laid: esp::Memo,
+    boards: Boards,
+}
+
+impl Ready {
+    /// The digest of all that a node's medium is made from, beside its plan; nothing where
+    /// something cannot be had.
+    fn digest(&self, plan: &NodePlan, grub: Option<Digest>) -> Option<String> {
+        let assets = match plan.medium {
+            Medium::Seed => Digest::of(b""),
+            _ => self.variants.digest(plan)?,
+        };
+        let grub = match starts_by_bios(plan) {
+            true => grub?.to_string(),
+            false => String::new(),
+        };
+        let text = format!("{assets} {grub} {}", self.boards.digest(plan)?);
+        Some(Digest::of(text.as_bytes()).to_string())
+    }
+}
+
+/// A build that has all that it needs.
+struct Run<'a> {
+    args: &'a Build,
+    plans: &'a [NodePlan],
+    ready: Ready,
+    /// What the system says of the site's sources.
+    sources: Option<String>,
     progress: &'a Progress,
-    /// Whether a medium was read back whole, so that what later ones share with it is known.
-    has_read: bool,
 }
 
 impl Run<'_> {
-    /// Builds one node's medium; all of it, or nothing.
-    fn node(&mut self, plan: &NodePlan, board: Option<&Board>) -> Result<(), Failure> {
-        let files = self.lay_out(plan, board)?;
-        let mut pending = Vec::new();
-        for file in &files {
-            pending.push(self.write(plan, file)?);
+    fn build(
+        &self,
+        batch: Batch,
+        mut manifest: Manifest,
+        mut state: State,
+        worker: Worker,
+    ) -> Result<(), Failure> {
+        let interrupt = Interrupt::catch();
+        let interrupt = interrupt.map_err(|error| Failure::of(Cause::World, "signals", &error))?;
+        let batch = batch.until(interrupt.flag());
+        let grub = self.ready.grub.as_ref().and_then(grub_digest);
+        let inputs = |plan: &NodePlan| self.ready.digest(plan, grub);
+        let inputs: Vec<Option<String>> = self.plans.iter().map(inputs).collect();
+        let unchanged = self.unchanged(&state, &manifest, &inputs);
+        for file in unchanged.values().flatten() {
+            let name = Name::parse(&file.path).map_err(|error| sink_failure(&error))?;
+            batch.stays(&name, file.digest);
         }
-        for (file, written) in files.iter().zip(pending) {
-            self.manifest.add(plan, file, written.digest());
-            self.batch.keep(written).map_err(|error| sink_failure(&error))?;
+        let parts = Parts {
+            plans: self.plans,
+            boards: &self.ready.boards,
+            variants: &self.ready.variants,
+            grub: self.ready.grub.as_ref(),
+            formats: &Formats::new(&self.args.out),
+            out: &self.args.out,
+        };
+        let fleet = Fleet::new(parts, &batch, &mut manifest, &interrupt, self.progress);
+        let (outcomes, fatal) = fleet.run(unchanged, self.args.jobs, worker);
+        if fatal.is_some() || interrupt.cause().is_some() {
+            return Err(self.cut_short(&batch, &outcomes, fatal, interrupt.cause()));
         }
-        let config = plan.embed.config().map(|config| config.digest().to_string());
-        self.progress.event(json!({
-            "event": "node", "node": plan.name.to_string(), "output": plan.output(),
-            "embed": plan.embed.name(), "config_sha256": config,
+        for ((plan, outcome), inputs) in self.plans.iter().zip(&outcomes).zip(inputs) {
+            if let Outcome::Built(files) | Outcome::Unchanged(files) = outcome {
+                let made_from = MadeFrom { inputs, sources: self.sources.clone() };
+                state.built(plan, made_from, files);
+            }
+        }
+        let is_any =
+            |outcome: &Outcome| matches!(outcome, Outcome::Built(_) | Outcome::Unchanged(_));
+        let mut written = Ok(Vec::new());
+        // A shard without nodes has a manifest, too: `merge` looks for it.
+        if outcomes.iter().any(is_any) || self.plans.is_empty() {
+            let manifest = manifest.finish();
+            written = self.finish(&batch, &manifest, state);
+        }
+        match written {
+            Ok(written) => {
+                self.tell_files(&outcomes, &written);
+                failures(self.plans, outcomes, self.progress)
+            }
+            Err(error) => {
+                let fatal = Some(sink_failure(&error));
+                Err(self.cut_short(&batch, &outcomes, fatal, interrupt.cause()))
+            }
+        }
+    }
+
+    /// The files of the nodes whose media would come out the same.
+    fn unchanged(
+        &self,
+        state: &State,
+        manifest: &Manifest,
+        inputs: &[Option<String>],
+    ) -> BTreeMap<usize, Vec<Present>> {
+        if self.args.force {
+            return BTreeMap::new();
+        }
+        let unchanged = |(at, (plan, inputs)): (usize, (&NodePlan, &Option<String>))| {
+            let files = state.unchanged(plan, inputs.as_ref(), &self.args.out)?;
+            // The manifest, too, must have them.
+            let listed = manifest.earlier(plan.name.as_str())?;
+            let listed = listed.iter().map(|file| (&file.path, file.sha256.clone()));
+            let is_listed =
+                listed.eq(files.iter().map(|file| (&file.path, file.digest.to_string())));
+            is_listed.then_some((at, files))
+        };
+        self.plans.iter().zip(inputs).enumerate().filter_map(unchanged).collect()
+    }
+
+    /// Puts all in place.
+    fn finish(
+        &self,
+        batch: &Batch,
+        manifest: &Blob,
+        mut state: State,
+    ) -> Result<Vec<Written>, SinkError> {
+        let text = manifest
+            .to_vec()
+            .map_err(|source| SinkError::Read { name: MANIFEST.to_owned(), source })?;
+        let digest = Digest::of(&text);
+        let is_new = !std::fs::read(self.args.out.join(MANIFEST)).is_ok_and(|old| old == text);
+        let name = Name::parse(MANIFEST)?;
+        let extra = Extra { name, content: manifest.clone(), access: Access::World };
+        let extras: Vec<_> = is_new.then_some(extra).into_iter().collect();
+        batch.finish_with(&extras, |written| {
+            state.finish(written, digest);
+            state.render()
+        })
+    }
+
+    /// Tells of all files of the nodes that are there, in the order of the site.
+    fn tell_files(&self, outcomes: &[Outcome], written: &[Written]) {
+        let written: BTreeSet<&str> = written.iter().map(|file| file.name.as_str()).collect();
+        let mut told = BTreeSet::new();
+        for outcome in outcomes {
+            let (Outcome::Built(files) | Outcome::Unchanged(files)) = outcome else { continue };
+            for file in files {
+                if told.insert(&file.path) {
+                    let event = match written.contains(file.path.as_str()) {
+                        true => "written",
+                        false => "unchanged",
+                    };
+                    tell_file(event, file, &self.args.out, self.progress);
+                }
+            }
+        }
+    }
+
+    /// What is said where the whole ended early: what is in place stays there.
+    fn cut_short(
+        &self,
+        batch: &Batch,
+        outcomes: &[Outcome],
+        fatal: Option<Failure>,
+        cause: Option<Cause>,
+    ) -> Failure {
+        let placed = batch.placed();
+        let placed: BTreeSet<&str> = placed.iter().map(|file| file.name.as_str()).collect();
+        let is_there = |outcome: &Outcome| match outcome {
+            Outcome::Built(files) => files.iter().all(|file| placed.contains(file.path.as_str())),
+            Outcome::Unchanged(_) => true,
+            Outcome::Failed(_) | Outcome::Left => false,
+        };
+        let there: BTreeSet<usize> =
+            (0..outcomes.len()).filter(|at| is_there(&outcomes[*at])).collect();
+        for (_, outcome) in outcomes.iter().enumerate().filter(|(at, _)| there.contains(at)) {
+            if let Outcome::Built(files) = outcome {
+                files.iter().for_each(|file| {
+                    tell_file("written", file, &self.args.out, self.progress);
+                });
+            }
+        }
+        match (fatal, cause) {
+            (Some(fatal), None) => {
+                if !there.is_empty() {
+                    self.progress.note(&built_and_not(self.plans, &there));
+                }
+                fatal
+            }
+            (_, cause) => ended(self.plans, &there, cause.unwrap_or(Cause::Interrupted)),
+        }
+    }
+}
+
+/// A build that somebody has ended.
+fn ended(plans: &[NodePlan], there: &BTreeSet<usize>, cause: Cause) -> Failure {
+    let message = format!("ended by a signal: {}", built_and_not(plans, there));
+    Failure::new(cause, Diagnostic::error("interrupted", message).help("build again"))
+}
+
+/// Which nodes were built, and which were not.
+fn built_and_not(plans: &[NodePlan], there: &BTreeSet<usize>) -> String {
+    let missing: Vec<String> = plans
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !there.contains(at))
+        .map(|(_, plan)| plan.name.to_string())
+        .collect();
+    match missing.is_empty() {
+        true => format!("{} built", there.len()),
+        false => format!("{} built; not built: {}", there.len(), names(&missing)),
+    }
+}
+
+/// Names, but not too many.
+fn names(all: &[String]) -> String {
+    match all.len().checked_sub(NAMED) {
+        None | Some(0) => all.join(", "),
+        Some(more) => format!("{} and {more} more", all[..NAMED].join(", ")),
+    }
+}
+
+/// What failed, after all else was said.
+fn failures(
+    plans: &[NodePlan],
+    outcomes: Vec<Outcome>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let mut failed: Option<Failure> = None;
+    let mut there = BTreeSet::new();
+    for (at, outcome) in outcomes.into_iter().enumerate() {
+        let Outcome::Failed(failure) = outcome else {
+            there.insert(at);
+            continue;
+        };
+        let all = failed.get_or_insert(Failure { cause: failure.cause, diagnostics: Vec::new() });
+        all.cause = all.cause.max(failure.cause);
+        for diagnostic in failure.diagnostics {
+            if !all.diagnostics.contains(&diagnostic) {
+                all.diagnostics.push(diagnostic);
+            }
+        }
+    }
+    let Some(failed) = failed else { return Ok(()) };
+    if !there.is_empty() {
+        progress.note(&built_and_not(plans, &there));
+    }
+    Err(failed)
+}
+
+/// Tells that nothing had to be done.
+fn tell_unchanged(plans: &[NodePlan], files: &[Vec<Present>], out: &Path, progress: &Progress) {
+    let has_few = progress.total("media", plans.len() as u64).has_few();
+    for plan in plans {
+        fleet::tell_node(plan, true, has_few, progress);
+    }
+    if !has_few {
+        progress.note(&format!("media: all {} unchanged", plans.len()));
+    }
+    let mut told = BTreeSet::new();
+    for file in files.iter().flatten() {
+        if told.insert(&file.path) {
+            tell_file("unchanged", file, out, progress);
+        }
+    }
+}
+
+fn tell_file(event: &str, file: &Present, out: &Path, progress: &Progress) {
+    let path = out.join(&file.path);
+    progress.say(&format!("{}  {}", file.digest, path.display()));
+    if progress.is_json() {
+        progress.event(json!({
+            "event": event, "path": path.display().to_string(),
+            "bytes": file.len, "sha256": file.digest.to_string(),
         }));
-        Ok(())
     }
+}
 
-    /// Lays out a node's medium.
-    fn lay_out(
-        &mut self,
-        plan: &NodePlan,
-        board: Option<&Board>,
-    ) -> Result<Vec<OutputFile>, Failure> {
-        let failed = |error: LayoutError| layout_failure(plan, &error);
-        if plan.medium == Medium::Seed {
-            return layout::seed(plan).map_err(failed);
-        }
-        let assets = self.variants.of(plan)?;
-        let payload = payload::build(plan, assets);
-        let payload = payload.map_err(|error| payload_failure(plan, &error))?;
-        let grub = self.grub.as_ref().filter(|_| starts_by_bios(plan));
-        let parts = layout::Parts { plan, assets, payload: &payload, grub, board };
-        layout::lay_out(&parts, &mut self.laid).map_err(failed)
-    }
-
-    /// Writes one file aside and reads it back.
-    fn write(&mut self, plan: &NodePlan, file: &OutputFile) -> Result<Pending, Failure> {
-        let sink = |error: SinkError| sink_failure(&error);
-        let name = Name::parse(&file.path).map_err(sink)?;
-        let task = self.progress.task(&file.path, file.blob.len());
-        let pending = self.batch.write(&name, &file.blob, &task).map_err(sink)?;
-        match file.kind {
-            FileKind::Bootable => {
-                self.read_back(plan, &file.blob, &pending)?;
-                task.done("written and read back");
-            }
-            FileKind::Part => task.done("written"),
-        }
-        Ok(pending)
-    }
-
-    /// The first medium is read from the disk to its last byte of initramfs. What later ones copied
-    /// from the same place is known then, and is not unpacked again.
-    fn read_back(&mut self, plan: &NodePlan, meant: &Blob, file: &Pending) -> Result<(), Failure> {
-        let written =
-            file.blob().map_err(|error| Failure::of(Cause::World, "read-back", &error))?;
-        if self.has_read {
-            self.memo.alias(&written, meant);
-        }
-        let keeps_line = match plan.medium {
-            Medium::Seed => false,
-            _ => payload::keeps_uki(plan, self.variants.of(plan)?)
-                .map_err(|error| payload_failure(plan, &error))?,
-        };
-        readback::check(plan, &written, keeps_line, &mut self.memo).map_err(|mismatch| {
-            let message = format!("`{}` is not what was meant: {mismatch}", file.name().as_str());
-            let help = "nothing was kept of it; check the disk and the boot assets, and report \
-                        this if it comes again";
-            Failure::new(Cause::Medium, Diagnostic::error("read-back", message).help(help))
-        })?;
-        self.has_read = true;
-        Ok(())
-    }
-
-    fn finish(self, plans: &[NodePlan], failed: Vec<(&NodePlan, Failure)>) -> Result<(), Failure> {
-        let manifest = Extra {
-            name: Name::parse(MANIFEST).map_err(|error| sink_failure(&error))?,
-            content: self.manifest.finish(),
-            access: Access::World,
-        };
-        let built = plans.len() - failed.len();
-        if built > 0 {
-            let written = self.batch.finish(&[manifest]).map_err(|error| sink_failure(&error))?;
-            for file in &written {
-                self.progress.say(&format!("{}  {}", file.digest, file.path.display()));
-                self.progress.event(json!({
-                    "event": "written", "path": file.path.display().to_string(),
-                    "bytes": file.len, "sha256": file.digest.to_string(),
-                }));
-            }
-        }
-        let Some(cause) = failed.iter().map(|(_, failure)| failure.cause).max() else {
-            return Ok(());
-        };
-        if built > 0 {
-            let names: Vec<_> = failed.iter().map(|(plan, _)| plan.name.to_string()).collect();
-            self.progress.note(&format!("{built} built; not built: {}", names.join(", ")));
-        }
-        let mut diagnostics: Vec<Diagnostic> = Vec::new();
-        for diagnostic in failed.into_iter().flat_map(|(_, failure)| failure.diagnostics) {
-            if !diagnostics.contains(&diagnostic) {
-                diagnostics.push(diagnostic);
-            }
-        }
-        Err(Failure { cause, diagnostics })
-    }
+/// The digest of GRUB's files; nothing where one cannot be read.
+fn grub_digest(grub: &Grub) -> Option<Digest> {
+    let code = [&grub.boot_code, &grub.image].map(|code| Blob::from_bytes("grub", &**code));
+    let modules = grub.modules.iter().map(|(_, blob)| blob);
+    let names: String = grub.modules.iter().map(|(path, _)| format!("{path}\n")).collect();
+    let names = Blob::from_bytes("names", names.into_bytes());
+    variants::digest_of(code.iter().chain([&names]).chain(modules))
 }
 
 /// Sees to it that the boot assets are of the release that configs and command lines are made for, as
@@ -247,7 +412,7 @@ fn warn_of_signature(assets: &Assets, plans: &[NodePlan], progress: &Progress) {
     }
 }
 
-fn starts_by_bios(plan: &NodePlan) -> bool {
+pub(super) fn starts_by_bios(plan: &NodePlan) -> bool {
     matches!(plan.medium, Medium::Iso { firmware: Firmware::UefiAndBios, .. })
 }
 
@@ -262,21 +427,11 @@ fn open_grub(site: &Site, assets: &Assets, plans: &[NodePlan]) -> Result<Option<
     })
 }
 
-/// The files of a node's board, if it is one.
-fn open_board(plan: &NodePlan, supplier: &mut Supplier<'_>) -> Result<Option<Board>, Failure> {
-    let Some(needs) = &plan.board else { return Ok(None) };
-    let tree = supplier.artifacts(&needs.artifacts)?;
-    board::open(needs, &tree).map(Some).map_err(|error| {
-        let message = format!("node `{}`: {}", plan.name, chain(&error));
-        Failure::new(Cause::Assets, Diagnostic::error("board", message).help(error.help()))
-    })
-}
-
-fn sink_failure(error: &SinkError) -> Failure {
+pub(super) fn sink_failure(error: &SinkError) -> Failure {
     Failure::new(Cause::World, error.diagnostic())
 }
 
-fn payload_failure(plan: &NodePlan, error: &PayloadError) -> Failure {
+pub(super) fn payload_failure(plan: &NodePlan, error: &PayloadError) -> Failure {
     let cause = if matches!(error, PayloadError::Meta(_)) { Cause::Files } else { Cause::Assets };
     let diagnostic =
         Diagnostic::error("payload", format!("node `{}`: {}", plan.name, chain(error)));
@@ -289,7 +444,7 @@ fn payload_failure(plan: &NodePlan, error: &PayloadError) -> Failure {
     )
 }
 
-fn layout_failure(plan: &NodePlan, error: &LayoutError) -> Failure {
+pub(super) fn layout_failure(plan: &NodePlan, error: &LayoutError) -> Failure {
     let message = format!("node `{}`: {}", plan.name, chain(error));
     let help = "give its profile a larger `esp`, or take smaller boot assets";
     Failure::new(Cause::Files, Diagnostic::error("layout", message).help(help))

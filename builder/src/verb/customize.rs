@@ -225,10 +225,10 @@ const PACKED: [(&str, u64, &[u8], &str); 11] = [
     ("compressed with bzip2", 0, b"BZh", "unpack it first: `bzip2 -d`"),
     ("a ZIP archive", 0, b"PK\x03\x04", "unpack it first: `unzip`"),
     ("a tar archive", 257, b"ustar", "unpack it first: `tar -x`"),
-    ("a qcow2 image", 0, b"QFI\xfb", "make it raw first: `qemu-img convert -O raw`"),
-    ("a VMDK image", 0, b"KDMV", "make it raw first: `qemu-img convert -O raw`"),
-    ("a VHDX image", 0, b"vhdxfile", "make it raw first: `qemu-img convert -O raw`"),
-    ("a VHD image", 0, b"conectix", "make it raw first: `qemu-img convert -O raw`"),
+    ("a qcow2 image", 0, b"QFI\xfb", "make it raw first: `talforge convert`"),
+    ("a VMDK image", 0, b"KDMV", "make it raw first: `talforge convert`"),
+    ("a VHDX image", 0, b"vhdxfile", "make it raw first: `talforge convert`"),
+    ("a VHD image", 0, b"conectix", "make it raw first: `talforge convert`"),
     ("a VDI image", 64, b"\x7f\x10\xda\xbe", "make it raw first: `qemu-img convert -O raw`"),
 ];
 

@@ -26,7 +26,8 @@ use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::sink::patch::{self, Leftover, PatchError};
 use crate::units::Size;
-use crate::verb::{Cause, Failure};
+use crate::verb::open::{Unwrapped, unwrap};
+use crate::verb::{Cause, Failure, map};
 
 /// Shows a medium.
 ///
@@ -35,13 +36,26 @@ use crate::verb::{Cause, Failure};
 /// Where it cannot be opened or is damaged.
 pub fn inspect(args: &Inspect, progress: &Progress) -> Result<(), Failure> {
     let path = args.image.display().to_string();
-    let (_, medium) = open(&args.image, &mut Memo::default(), progress)?;
+    let mut memo = Memo::default();
+    let (blob, medium) = open(&args.image, &mut memo, progress)?;
+    let is_mapped = args.map || args.svg.is_some();
+    let survey = || map::survey(&args.image, &blob, &medium, &mut memo);
+    let drawn = is_mapped.then(survey).transpose()?;
     if progress.is_json() {
-        progress.event(to_json(&medium));
+        let mut event = to_json(&medium);
+        if let Some(map) = &drawn {
+            event["map"] = map::to_json(&map.root);
+        }
+        progress.event(event);
+    } else if let (Some(map), true) = (&drawn, args.map) {
+        map::print(map, progress);
     } else {
         progress.print(about(&path, &medium).as_bytes());
     }
-    Ok(())
+    match drawn.as_ref().zip(args.svg.as_ref()) {
+        Some((map, file)) => map::write(map, file, progress),
+        None => Ok(()),
+    }
 }
 
 /// Opens a medium, and tells where a change of it was cut short.
@@ -70,11 +84,13 @@ pub(super) fn open(
         let message = format!("`{path}` cannot be read: {error}");
         Failure::new(Cause::World, Diagnostic::error("read", message))
     })?;
-    let medium = inspect::open(&blob, memo).map_err(|damage| {
+    let Unwrapped { blob, containers } = unwrap(image, blob, progress)?;
+    let mut medium = inspect::open(&blob, memo).map_err(|damage| {
         let message = format!("`{path}` does not boot as it is: {damage}");
         let help = "an image is an ISO, a raw disk, a UKI or an initramfs; build it again";
         Failure::new(Cause::Medium, Diagnostic::error("damage", message).help(help))
     })?;
+    medium.containers = containers;
     Ok((blob, medium))
 }
 
@@ -89,7 +105,7 @@ pub(super) fn configs(medium: &Medium) -> Vec<Config<'_>> {
 
 /// The text for a person.
 fn about(path: &str, medium: &Medium) -> String {
-    let mut text = format!("{path}: {}", medium.kind);
+    let mut text = format!("{path}: {}", medium.title());
     text += &medium.volume_id.as_ref().map_or(String::new(), |id| format!(", volume `{id}`"));
     let doors: Vec<_> = medium.doors.iter().map(|d| d.name()).collect();
     if !doors.is_empty() {
@@ -217,6 +233,7 @@ fn to_json(medium: &Medium) -> Value {
     };
     json!({
         "event": "medium",
+        "containers": medium.containers,
         "kind": medium.kind.to_string(),
         "volume_id": medium.volume_id,
         "starts_by": medium.doors.iter().map(|d| d.name()).collect::<Vec<_>>(),

@@ -19,17 +19,30 @@ use crate::report::{Diagnostic, Severity};
 use crate::site::Site;
 
 mod file;
+pub mod shard;
+mod place;
 mod trust;
 mod supply;
+mod encode;
 mod variants;
+mod interrupt;
+pub mod output;
+mod state;
+mod fleet;
 pub mod lock;
 pub mod build;
 pub mod config;
 pub mod customize;
+pub mod convert;
+pub mod merge;
+pub mod export;
+pub mod fetch;
 pub mod import;
 pub mod init;
 pub mod manifest;
+mod open;
 pub mod inspect;
+mod map;
 pub mod diff;
 pub mod plans;
 pub mod readback;
@@ -53,6 +66,10 @@ pub enum Cause {
     Assets = 4,
     /// A medium is not what it should be.
     Medium = 5,
+    /// Somebody asked it to end, by SIGINT.
+    Interrupted = 130,
+    /// Somebody asked it to end, by SIGTERM.
+    Terminated = 143,
 }
 
 /// A command that did not do its work.
@@ -82,6 +99,8 @@ impl Failure {
             Cause::World => 3,
             Cause::Assets => 4,
             Cause::Medium => 5,
+            Cause::Interrupted => 130,
+            Cause::Terminated => 143,
         }
     }
 }
@@ -115,6 +134,10 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<(), Failure> {
         Command::Plan(args) => plans::show(args, now, progress),
         Command::Lock(args) => lock::lock(args, progress),
         Command::Build(args) => build::build(args, now, progress),
+        Command::Convert(args) => convert::convert(args, progress),
+        Command::Merge(args) => merge::merge(args, progress),
+        Command::Export(args) => export::export(args, progress),
+        Command::Fetch(args) => fetch::fetch(args, progress),
         Command::Customize(args) => customize::customize(args, progress),
         Command::Config(args) => config::config(args, progress),
         Command::Talosconfig(args) => clients::talosconfig(args, now, progress),

@@ -8,9 +8,13 @@
 //! Not here: how media are read (`inspect`).
 
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 
 use crate::blob::Blob;
 use crate::catalog::value::Firmware;
+use crate::inspect::container::packed::UnpackError;
+use crate::inspect::container::{self, Content, DEPTH};
 use crate::inspect::damage::Damage;
 use crate::inspect::memo::Memo;
 use crate::inspect::{self, Boot, Config, Door, Medium};
@@ -23,12 +27,21 @@ const CONFIG_MODE: u16 = 0o400;
 /// The label that Talos' policy expects of it.
 const CONFIG_LABEL: &str = "system_u:object_r:system_state_t:s0";
 
+/// The longest medium that is unpacked: 1 TiB.
+const LIMIT: u64 = 1 << 40;
+
 /// What a medium holds that was not meant.
 #[derive(Debug, thiserror::Error)]
 pub enum Mismatch {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Damage(#[from] Damage),
+    /// It cannot be unpacked.
+    #[error("it cannot be unpacked")]
+    Unpack(#[from] UnpackError),
+    /// There is no room to unpack it.
+    #[error("there is no room to unpack it")]
+    Room(#[source] io::Error),
     /// Firmware cannot start it in every way that it should.
     #[error("firmware can start it by {found:?}, not by {wanted:?}")]
     Doors {
@@ -60,6 +73,39 @@ pub enum Mismatch {
     /// META holds other values.
     #[error("its META partition does not hold the values that were meant")]
     Meta,
+}
+
+/// Takes a medium out of the format that its file has, where `base` is what the file refers to. What
+/// must be unpacked goes to a nameless file in the folder `room`; without one it stays packed, bases
+/// are not read, and there is no medium.
+///
+/// # Errors
+///
+/// Where the file is not of the format that it seems to be.
+pub fn take_out(
+    file: &Blob,
+    base: Option<&(String, Blob)>,
+    room: Option<&Path>,
+) -> Result<Option<Blob>, Mismatch> {
+    let backing =
+        |name: &str| base.filter(|(known, _)| known == name).map(|(_, blob)| blob.clone());
+    if base.is_some() && room.is_none() {
+        return Ok(None);
+    }
+    let mut inside = file.clone();
+    for _ in 0..DEPTH {
+        let Some(container) = container::open(&inside, &backing)? else { break };
+        inside = match (container.content, room) {
+            (Content::Mapped(disk), _) => disk,
+            (Content::Packed(_), None) => return Ok(None),
+            (Content::Packed(packed), Some(room)) => {
+                let out = tempfile::tempfile_in(room).map_err(Mismatch::Room)?;
+                packed.unpack(&out, LIMIT, &mut |_| ())?;
+                Blob::from_file("unpacked", out).map_err(Mismatch::Room)?
+            }
+        };
+    }
+    Ok(Some(inside))
 }
 
 /// Reads one file of a node's medium and compares it with the plan; a UKI that `keeps_line` has a
