@@ -171,20 +171,26 @@ impl Site {
     fn twin(&self, image: &str, label: &str, mark: &[u8], skip: usize) -> Result<PathBuf> {
         let manifest: Value = serde_json::from_slice(&fs::read(self.out("manifest.json"))?)?;
         let node = image.split('.').next().context("a file has a name")?;
-        let extents = &manifest["nodes"][node]["files"][0]["extents"];
+        let file = &manifest["nodes"][node]["files"][0];
+        let layout = file["layout"].as_str().context("a file has a layout")?;
+        let extents = &manifest["layouts"][layout]["extents"];
         let extents = extents.as_array().context("the manifest lists extents")?;
-        let extent = extents.iter().rfind(|e| e["label"] == label);
-        let extent = extent.with_context(|| format!("an extent `{label}`"))?;
-        let start = extent["start"].as_u64().context("a start")?;
-        let len = usize::try_from(extent["bytes"].as_u64().context("a length")?)?;
         let twin = self.path(&format!("twin-{}-{image}", label.trim_start_matches('.')));
         fs::copy(self.out(image), &twin)?;
         let file = File::options().read(true).write(true).open(&twin)?;
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, start)?;
-        let at = bytes.windows(mark.len()).position(|window| window == mark);
-        let at = at.context("the mark is in the extent")? + skip;
-        file.write_all_at(&[bytes[at] ^ 1], start + at as u64)?;
+        let find = |extent: &Value| {
+            let start = extent["start"].as_u64().context("a start")?;
+            let len = usize::try_from(extent["bytes"].as_u64().context("a length")?)?;
+            let mut bytes = vec![0; len];
+            file.read_exact_at(&mut bytes, start)?;
+            let at = bytes.windows(mark.len()).position(|window| window == mark);
+            Ok(at.map(|at| (start + (at + skip) as u64, bytes[at + skip])))
+        };
+        let labelled = extents.iter().rev().filter(|e| e["label"] == label);
+        let found: Vec<Option<(u64, u8)>> = labelled.map(find).collect::<Result<_>>()?;
+        let found = found.into_iter().flatten().next();
+        let (at, byte) = found.with_context(|| format!("the mark is in an extent `{label}`"))?;
+        file.write_all_at(&[byte ^ 1], at)?;
         Ok(twin)
     }
 }
@@ -349,7 +355,7 @@ fn a_medium_without_a_config_finds_none() {
 fn a_flipped_bit_in_the_config_layer_is_not_read_as_the_config() {
     let Some(sites) = sites() else { return };
     // Past the superblock, whose 96 bytes the kernel checks, and the options of its compressor.
-    let twin = sites.loose.twin("disk.raw", "config segment", b"hsqs", 96 + 8 + 40).unwrap();
+    let twin = sites.loose.twin("disk.raw", "own", b"hsqs", 96 + 8 + 40).unwrap();
     let verdict = boot(&twin, Firmware::Ovmf, DISK);
     let why = verdict.expect_config(Digest::of(config_of("disk").as_bytes())).unwrap_err();
     let is_due_to_it = why.contains("could not be read")

@@ -510,3 +510,89 @@ mod pulling {
         assert!(left.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
     }
 }
+
+#[cfg(test)]
+mod pushing {
+    use std::fs;
+    use std::sync::Arc;
+
+    use lab::noise::noise;
+    use lab::tools::have;
+    use talforge::digest::Digest;
+    use talforge::oci::Descriptor;
+    use talforge::registry::Settings;
+    use talforge::registry::error::{RegistryError, Trouble};
+
+    use crate::rig::{Rig, name};
+
+    fn blob() -> (Descriptor, Arc<[u8]>) {
+        let bytes: Arc<[u8]> = noise(7, 1 << 20).into();
+        let (digest, len) = (Digest::of(&bytes), bytes.len() as u64);
+        (Descriptor { media_type: "application/x".into(), digest, len }, bytes)
+    }
+
+    fn refused(result: Result<(), RegistryError>) -> Trouble {
+        let error = result.unwrap_err();
+        let told = format!("{error} {error:?} {}", error.help());
+        assert!(!told.contains("hunter2"), "{told}");
+        match error {
+            RegistryError::NotSent { attempt, .. } => attempt.trouble,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_server_is_asked_for_the_right_to_push() {
+        if !have(&["python3"]) {
+            return;
+        }
+        let rig = Rig::new(&[]);
+        let (_running, host, log) = rig.wrong(false);
+        let (settings, _) = rig.settings(&[&host]);
+        let (descriptor, bytes) = blob();
+        let into = name(&host, "token");
+        let stranger = rig.client(settings.clone()).push_blob(&into, &descriptor, &bytes);
+        assert!(matches!(refused(stranger), Trouble::Unauthorized { credentials: None }));
+        let credential_files = vec![rig.login(&host, "me:word")];
+        let client = rig.client(Settings { credential_files, ..settings });
+        assert!(!client.has_blob(&into, &descriptor).unwrap());
+        client.push_blob(&into, &descriptor, &bytes).unwrap();
+        assert!(client.has_blob(&into, &descriptor).unwrap());
+        client.push_manifest(&into, &descriptor, &bytes).unwrap();
+        assert_eq!(fs::read(rig.at("content/pushed/v1")).unwrap(), bytes[..]);
+        let asked = log.of("/token?");
+        let scope = asked.last().unwrap()["path"].as_str().unwrap().to_owned();
+        assert!(scope.contains("pull%2Cpush"), "{scope}");
+        assert_eq!(asked.len(), 2, "a token is for all of a repository");
+    }
+
+    #[test]
+    fn a_push_goes_on_after_a_while_and_takes_no_lie() {
+        if !have(&["python3", "openssl"]) {
+            return;
+        }
+        let rig = Rig::new(&[]);
+        let ca = rig.certificates();
+        let (_running, host, log) = rig.wrong(false);
+        let (settings, waits) = rig.settings(&[&host]);
+        let (descriptor, bytes) = blob();
+        let push = |way: &str| {
+            rig.client(settings.clone()).push_blob(&name(&host, way), &descriptor, &bytes)
+        };
+        push("busy").unwrap();
+        assert_eq!(waits.lock().unwrap().len(), 2);
+        assert!(matches!(refused(push("full")), Trouble::Status { status: 413, .. }));
+        assert!(matches!(refused(push("liar")), Trouble::Digest(_)));
+        // Another host takes the bytes only where it may be asked without TLS, and no credentials.
+        assert!(matches!(refused(push("away")), Trouble::Plain));
+        let other = host.replace("localhost", "127.0.0.1");
+        let (settings, _) = rig.settings(&[&host, &other]);
+        rig.client(settings).push_blob(&name(&host, "away"), &descriptor, &bytes).unwrap();
+        let sent = log.of("/put/");
+        assert!(sent.len() == 1 && sent[0]["authorization"].is_null(), "{sent:?}");
+        let (_tls, host, _) = rig.wrong(true);
+        let settings = Settings { ca_file: Some(ca), ..rig.settings(&[]).0 };
+        let push = rig.client(settings).push_blob(&name(&host, "plain"), &descriptor, &bytes);
+        assert!(matches!(refused(push), Trouble::Redirect(_)));
+    }
+}

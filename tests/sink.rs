@@ -15,6 +15,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -25,26 +26,28 @@ use proptest::test_runner::{Config, TestRunner};
 use talforge::blob::{Blob, Builder};
 use talforge::digest::Digest;
 use talforge::report::progress::{Mode, Progress};
-use talforge::sink::file::{Batch, Extra, Pending, Written};
+use talforge::sink::file::{Batch, Extra, MOST, Pending, Written};
 use talforge::sink::name::Name;
 use talforge::sink::{Access, SinkError};
 
 /// The folder that the child test writes to. Without it that test does nothing.
 const CHILD: &str = "TALFORGE_SINK_CHILD";
+/// How the child writes: the name of a [`Way`].
+const WAY: &str = "TALFORGE_SINK_WAY";
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn write(batch: &mut Batch, at: &str, blob: &Blob) -> Result<Pending, SinkError> {
+fn write(batch: &Batch, at: &str, blob: &Blob) -> Result<Pending, SinkError> {
     batch.write(&name(at), blob, &Progress::new(Mode::Quiet).task(at, blob.len()))
 }
 
 /// Writes blobs under the names `0`, `1`, … in one batch.
 fn write_all(dir: &Path, blobs: &[Blob]) -> Vec<Written> {
-    let mut batch = Batch::open(dir).unwrap();
+    let batch = Batch::open(dir).unwrap();
     for (n, blob) in blobs.iter().enumerate() {
-        let pending = write(&mut batch, &n.to_string(), blob).unwrap();
+        let pending = write(&batch, &n.to_string(), blob).unwrap();
         assert_eq!(pending.blob().unwrap().to_vec().unwrap(), blob.to_vec().unwrap());
         batch.keep(pending).unwrap();
     }
@@ -244,8 +247,8 @@ fn holes_stay_holes() {
         .fill_to(2 << 30)
         .bytes("backup", [1; 512])
         .finish();
-    let mut batch = Batch::open(&dir.path().join("out")).unwrap();
-    let pending = write(&mut batch, "disk.raw", &image).unwrap();
+    let batch = Batch::open(&dir.path().join("out")).unwrap();
+    let pending = write(&batch, "disk.raw", &image).unwrap();
     batch.keep(pending).unwrap();
     let written = batch.finish(&[]).unwrap();
     let metadata = fs::metadata(&written[0].path).unwrap();
@@ -271,11 +274,11 @@ fn a_second_image_costs_its_delta_where_blocks_are_shared() {
                 .align(4096)
                 .finish()
         };
-        let mut batch = Batch::open(&disk.at.join("out")).unwrap();
-        let first = write(&mut batch, "1.iso", &image(1)).unwrap();
+        let batch = Batch::open(&disk.at.join("out")).unwrap();
+        let first = write(&batch, "1.iso", &image(1)).unwrap();
         batch.keep(first).unwrap();
         let before = disk.used();
-        let write_one = |n| write(&mut batch, &format!("{n}.iso"), &image(n)).unwrap();
+        let write_one = |n| write(&batch, &format!("{n}.iso"), &image(n)).unwrap();
         let pending: Vec<_> = (2..6).map(write_one).collect();
         let each = (disk.used() - before) / pending.len() as u64;
         assert!(each <= 64 * 1024, "{kind}: {each} bytes for each further image");
@@ -297,8 +300,8 @@ fn a_full_disk_is_told_with_path_and_figures() {
     write_all(&disk.at, &[small]);
     let before = listing(&disk.at);
     let large = Builder::default().bytes("large", noise(9 << 20, 2)).zeros("gap", 1 << 30).finish();
-    let mut batch = Batch::open(&disk.at).unwrap();
-    match write(&mut batch, "large.iso", &large).unwrap_err() {
+    let batch = Batch::open(&disk.at).unwrap();
+    match write(&batch, "large.iso", &large).unwrap_err() {
         SinkError::NoSpace { path, needed, free } => {
             assert_eq!(path, disk.at.join("large.iso"));
             assert_eq!(needed, 9 << 20);
@@ -315,9 +318,9 @@ fn the_list_of_digests_covers_earlier_files_that_still_are() {
     let dir = tempfile::tempdir().unwrap();
     let text = |text: &str| Blob::from_bytes("text", text.as_bytes());
     for (round, names) in [["a", "b", "w-1/c"], ["b", "d", "w-1/e"]].iter().enumerate() {
-        let mut batch = Batch::open(dir.path()).unwrap();
+        let batch = Batch::open(dir.path()).unwrap();
         for at in names {
-            let pending = write(&mut batch, at, &text(&format!("{at}{round}"))).unwrap();
+            let pending = write(&batch, at, &text(&format!("{at}{round}"))).unwrap();
             batch.keep(pending).unwrap();
         }
         let manifest =
@@ -337,36 +340,158 @@ fn the_list_of_digests_covers_earlier_files_that_still_are() {
 #[test]
 fn what_is_not_kept_is_gone() {
     let dir = tempfile::tempdir().unwrap();
-    let mut batch = Batch::open(dir.path()).unwrap();
+    let batch = Batch::open(dir.path()).unwrap();
     let blob = Blob::from_bytes("a", [1; 100]);
-    drop(write(&mut batch, "a", &blob).unwrap());
-    let (first, second) =
-        (write(&mut batch, "b", &blob).unwrap(), write(&mut batch, "b", &blob).unwrap());
+    drop(write(&batch, "a", &blob).unwrap());
+    let (first, second) = (write(&batch, "b", &blob).unwrap(), write(&batch, "b", &blob).unwrap());
     batch.keep(first).unwrap();
     assert!(matches!(batch.keep(second), Err(SinkError::Twice { .. })));
-    assert!(matches!(write(&mut batch, "b", &blob), Err(SinkError::Twice { .. })));
+    assert!(matches!(write(&batch, "b", &blob), Err(SinkError::Twice { .. })));
     drop(batch);
     assert!(listing(dir.path()).is_empty());
     assert!(Batch::open(dir.path()).unwrap().finish(&[]).unwrap().is_empty());
     assert!(listing(dir.path()).is_empty());
 }
 
-/// More files than a process may have open at once.
+/// More files than wait for their names at once.
 #[test]
-fn a_thousand_files_need_few_open_at_once() {
+fn thousands_of_files_have_no_more_open_than_may_wait() {
     let dir = tempfile::tempdir().unwrap();
-    let mut batch = Batch::open(dir.path()).unwrap();
+    let batch = Batch::open(dir.path()).unwrap();
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let mut most = 0;
-    for n in 0..1000 {
+    let (mut most, files) = (0, MOST + 300);
+    for n in 0..files {
         let blob = Blob::from_bytes("node", format!("{n}").into_bytes());
-        let pending = write(&mut batch, &format!("{n}.iso"), &blob).unwrap();
+        let pending = write(&batch, &format!("{n}.iso"), &blob).unwrap();
         batch.keep(pending).unwrap();
-        most = most.max(open());
+        if n % 100 == 0 {
+            most = most.max(open());
+        }
     }
-    assert_eq!(batch.finish(&[]).unwrap().len(), 1000);
-    assert!(most < 512, "{most} files open");
-    stdout("sha256sum", &["--check", "--strict", "SHA256SUMS"], dir.path()).unwrap();
+    assert_eq!(batch.finish(&[]).unwrap().len(), files);
+    assert!(most < MOST + 100, "{most} files open");
+    stdout("sha256sum", &["--check", "--strict", "--quiet", "SHA256SUMS"], dir.path()).unwrap();
+}
+
+/// Whatever several threads write into one batch at once, each file is its blob.
+fn files_written_at_once_are_their_blobs(dir: &Path, cases: u32) {
+    let asset_len = usize::try_from(ASSET_LEN).unwrap();
+    let asset = asset(&dir.join("asset"), asset_len);
+    let out = dir.join("out");
+    let mut runner =
+        TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(cases) });
+    let check = |(families, threads): (Vec<Vec<Vec<Part>>>, usize)| {
+        let blobs: Vec<_> = families.iter().flatten().map(|parts| blob(parts, &asset)).collect();
+        let batch = Batch::open(&out).unwrap();
+        let next = AtomicUsize::new(0);
+        let work = || loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(blob) = blobs.get(n) else { return };
+            let pending = write(&batch, &n.to_string(), blob).unwrap();
+            batch.keep(pending).unwrap();
+        };
+        thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        let written = batch.finish(&[]).unwrap();
+        prop_assert_eq!(written.len(), blobs.len());
+        for file in &written {
+            let (bytes, n) = (fs::read(&file.path).unwrap(), file.name.as_str());
+            let blob = &blobs[n.parse::<usize>().unwrap()];
+            prop_assert!(bytes == blob.to_vec().unwrap(), "{} differs", file.name);
+            prop_assert_eq!(file.digest, Digest::of(&bytes));
+        }
+        Ok(())
+    };
+    let families = (prop::collection::vec(family(), 1..4), 2_usize..8);
+    runner.run(&families, check).unwrap();
+}
+
+#[test]
+fn files_written_at_once_are_their_blobs_with_and_without_shared_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    files_written_at_once_are_their_blobs(dir.path(), 20);
+    if let Some(disk) = Disk::new("xfs", "600M") {
+        files_written_at_once_are_their_blobs(&disk.at, 10);
+    }
+}
+
+/// What several files refer to is written once, also where they ask for it at once.
+#[test]
+fn a_shared_file_is_written_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = Batch::open(dir.path()).unwrap();
+    let base = Blob::from_bytes("base", noise(3 << 20, 5));
+    let progress = Progress::new(Mode::Quiet);
+    let ask = || batch.write_shared(&name("base"), &base, &progress.task("base", base.len()));
+    let digests: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..5).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+    });
+    assert!(digests.iter().all(|digest| *digest == Digest::of(&noise(3 << 20, 5))));
+    let other = Blob::from_bytes("base", noise(3 << 20, 6));
+    let task = progress.task("base", other.len());
+    assert!(matches!(
+        batch.write_shared(&name("base"), &other, &task),
+        Err(SinkError::Twice { .. })
+    ));
+    assert_eq!(batch.finish(&[]).unwrap().len(), 1);
+    let list = fs::read_to_string(dir.path().join("SHA256SUMS")).unwrap();
+    assert_eq!(list, format!("{}  base\n", digests[0]));
+}
+
+/// A stream that sets a flag once so much was told.
+struct Flag(Arc<AtomicBool>);
+
+impl Write for Flag {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if String::from_utf8_lossy(bytes).contains("started") {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Told to end while it writes, it gives up that file; told later, it gives no names.
+#[test]
+fn a_batch_that_is_told_to_end_names_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let asset = asset(&dir.path().join("asset"), 40 << 20);
+    let out = dir.path().join("out");
+    let stop = Arc::new(AtomicBool::new(false));
+    let batch = Batch::open(&out).unwrap().until(stop.clone());
+    let small = Blob::from_bytes("a", [1; 100]);
+    batch.keep(write(&batch, "a", &small).unwrap()).unwrap();
+    let flag = Box::new(Flag(stop.clone()));
+    let progress = Progress::to(Mode::Json, flag, Box::new(std::io::sink()));
+    let task = progress.task("b", asset.len());
+    let error = batch.write(&name("b"), &asset, &task).unwrap_err();
+    assert!(matches!(&error, SinkError::Stopped { path } if *path == out.join("b")), "{error:?}");
+    assert!(matches!(batch.finish(&[]), Err(SinkError::Stopped { .. })));
+    assert!(listing(&out).is_empty());
+}
+
+/// A list that would say the same is not written again, and files that stay are on it.
+#[test]
+fn files_that_stay_are_on_the_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = ["0", "1"].map(|text| Blob::from_bytes("text", text.as_bytes()));
+    let written = write_all(dir.path(), &blobs);
+    let list = dir.path().join("SHA256SUMS");
+    let before = fs::read(&list).unwrap();
+    let number = fs::metadata(&list).unwrap().ino();
+    for is_gone in [false, true] {
+        if is_gone {
+            fs::remove_file(&list).unwrap();
+        }
+        let batch = Batch::open(dir.path()).unwrap();
+        written.iter().for_each(|file| batch.stays(&file.name, file.digest));
+        assert_eq!(batch.finish(&[]).unwrap().len(), 0);
+        assert_eq!(fs::read(&list).unwrap(), before);
+        assert!(is_gone || fs::metadata(&list).unwrap().ino() == number);
+    }
 }
 
 /// An input that became shorter is named, and nothing is left.
@@ -377,7 +502,7 @@ fn a_shrunk_input_is_named() {
     let blob = asset(&path, 3 << 20);
     File::options().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
     let out = dir.path().join("out");
-    let error = write(&mut Batch::open(&out).unwrap(), "a", &blob).unwrap_err();
+    let error = write(&Batch::open(&out).unwrap(), "a", &blob).unwrap_err();
     assert!(matches!(&error, SinkError::Read { name, .. } if name == "asset"), "{error:?}");
     assert!(listing(&out).is_empty());
 }
@@ -407,7 +532,7 @@ fn progress_ends_at_the_blobs_length() {
     };
     let page = Page::default();
     let progress = Progress::to(Mode::Json, Box::new(page.clone()), Box::new(std::io::sink()));
-    let mut batch = Batch::open(&dir.path().join("out")).unwrap();
+    let batch = Batch::open(&dir.path().join("out")).unwrap();
     for n in 1..4 {
         let blob = image(n);
         let task = progress.task("image", blob.len());
@@ -425,8 +550,35 @@ fn progress_ends_at_the_blobs_length() {
 // What follows looks at a process from outside: this program runs itself, with one test that writes
 // a batch.
 
+/// How a child writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// One file: so few that each is synced.
+    One,
+    /// Some files, which are synced together.
+    Some,
+    /// More, by three threads at once.
+    AtOnce,
+}
+
+impl Way {
+    const ALL: [Self; 3] = [Self::One, Self::Some, Self::AtOnce];
+
+    fn files(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Some => 3,
+            Self::AtOnce => 7,
+        }
+    }
+
+    fn threads(self) -> usize {
+        if self == Self::AtOnce { 3 } else { 1 }
+    }
+}
+
 /// The files that the child writes: each of bytes, holes and an input's ranges.
-fn child_images(home: &Path, generation: u8) -> Vec<(&'static str, Blob)> {
+fn child_images(home: &Path, generation: u8, way: Way) -> Vec<(&'static str, Blob)> {
     let input = File::open(home.join("asset")).unwrap();
     let asset = Blob::from_file("asset", input).unwrap();
     let image = |n: u8| {
@@ -436,32 +588,47 @@ fn child_images(home: &Path, generation: u8) -> Vec<(&'static str, Blob)> {
             .bytes("end", [n; 512])
             .finish()
     };
-    vec![("cp-1.iso", image(1)), ("cp-2.iso", image(2)), ("w-1/vmlinuz", image(3))]
+    let names =
+        ["cp-1.iso", "cp-2.iso", "w-1/vmlinuz", "cp-3.iso", "w-2/vmlinuz", "w-2/uki", "w-3.iso"];
+    names.into_iter().zip(1..).take(way.files()).map(|(name, n)| (name, image(n))).collect()
 }
 
 /// Not a test of its own: the process that the tests below look at.
 #[test]
 fn child() {
     let Some(home) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
-    let mut batch = Batch::open(&home.join("out")).unwrap();
-    for (at, blob) in child_images(&home, 2) {
-        let pending = write(&mut batch, at, &blob).unwrap();
-        batch.keep(pending).unwrap();
-    }
+    let wanted = std::env::var(WAY).unwrap();
+    let way = Way::ALL.into_iter().find(|way| format!("{way:?}") == wanted).unwrap();
+    let batch = Batch::open(&home.join("out")).unwrap();
+    let images = child_images(&home, 2, way);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((at, blob)) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let pending = write(&batch, at, blob)?;
+            batch.keep(pending)?;
+        }
+        Ok::<_, SinkError>(())
+    };
+    let done = thread::scope(|scope| {
+        let others: Vec<_> = (1..way.threads()).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        others.into_iter().fold(own, |done, other| done.and(other.join().unwrap()))
+    });
+    done.unwrap();
     let content = Blob::from_bytes("manifest", *b"{}");
     let extra = Extra { name: name("manifest.json"), content, access: Access::World };
     batch.finish(&[extra]).unwrap();
 }
 
 /// A home with an asset and, in `out`, the files of an earlier run.
-fn home() -> tempfile::TempDir {
+fn home(way: Way) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     asset(&home.path().join("asset"), 700_000);
-    let mut batch = Batch::open(&home.path().join("out")).unwrap();
-    for (at, blob) in child_images(home.path(), 1) {
+    let batch = Batch::open(&home.path().join("out")).unwrap();
+    for (at, blob) in child_images(home.path(), 1, way) {
         // One name is new to the child.
         if at != "cp-2.iso" {
-            let pending = write(&mut batch, at, &blob).unwrap();
+            let pending = write(&batch, at, &blob).unwrap();
             batch.keep(pending).unwrap();
         }
     }
@@ -471,9 +638,9 @@ fn home() -> tempfile::TempDir {
 
 /// Each name leads to nothing, to what was there, or to the whole of the new; and the next run
 /// sweeps what this one left. Gives the names of hidden files that were left.
-fn check_home(home: &Path) -> Vec<String> {
+fn check_home(home: &Path, way: Way) -> Vec<String> {
     let out = home.join("out");
-    let (old, new) = (child_images(home, 1), child_images(home, 2));
+    let (old, new) = (child_images(home, 1, way), child_images(home, 2, way));
     for ((at, old), (_, new)) in old.iter().zip(&new) {
         match fs::read(out.join(at)) {
             Ok(bytes) if bytes == new.to_vec().unwrap() => {}
@@ -490,11 +657,12 @@ fn check_home(home: &Path) -> Vec<String> {
 }
 
 /// The command that runs the child, behind the words of `before`.
-fn child_command(before: &[&str], home: &Path) -> Command {
+fn child_command(before: &[&str], home: &Path, way: Way) -> Command {
     let this = std::env::current_exe().unwrap();
     let words = before.iter().map(PathBuf::from).chain([this]).collect::<Vec<_>>();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(["--exact", "child"]).env(CHILD, home);
+    command.env(WAY, format!("{way:?}"));
     command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -505,7 +673,7 @@ fn succeeds(command: &mut Command) -> bool {
 
 /// Runs the child with injections by strace, each of calls and what becomes of them. The trace of
 /// the calls is left in the home.
-fn inject_each(home: &Path, injections: &[(&str, &str)]) -> Output {
+fn inject_each(home: &Path, way: Way, injections: &[(&str, &str)]) -> Output {
     let trace = home.join("trace");
     let mut words =
         ["strace", "-f", "-qqq", "-o", trace.to_str().unwrap()].map(String::from).to_vec();
@@ -515,11 +683,11 @@ fn inject_each(home: &Path, injections: &[(&str, &str)]) -> Output {
     let calls: Vec<_> = injections.iter().map(|(calls, _)| *calls).collect();
     words.extend(["-e".to_owned(), format!("trace={}", calls.join(","))]);
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    child_command(&words, home).output().unwrap()
+    child_command(&words, home, way).output().unwrap()
 }
 
-fn inject(home: &Path, calls: &str, what: &str) -> Output {
-    inject_each(home, &[(calls, what)])
+fn inject(home: &Path, way: Way, calls: &str, what: &str) -> Output {
+    inject_each(home, way, &[(calls, what)])
 }
 
 /// The calls that change what others see, or could.
@@ -539,15 +707,15 @@ const CALLS: [&str; 11] = [
 
 /// Kills the child at each of the calls in turn, and looks at what it leaves. Gives how often, and
 /// how many hidden files were left at most.
-fn kill_at_each_call(also: &[(&str, &str)]) -> (u32, usize) {
+fn kill_at_each_call(way: Way, also: &[(&str, &str)]) -> (u32, usize) {
     let (mut kills, mut most) = (0, 0);
     for call in CALLS {
         for when in 1.. {
-            let home = home();
+            let home = home(way);
             let kill = format!("signal=KILL:when={when}");
             let injections: Vec<_> = also.iter().copied().chain([(call, kill.as_str())]).collect();
-            let out = inject_each(home.path(), &injections);
-            let left = check_home(home.path());
+            let out = inject_each(home.path(), way, &injections);
+            let left = check_home(home.path(), way);
             most = most.max(left.len());
             if out.status.success() {
                 assert!(left.is_empty());
@@ -564,9 +732,23 @@ fn killed_at_any_call_no_name_leads_to_half_a_file() {
     if !have(&["strace"]) {
         return;
     }
-    let (kills, most) = kill_at_each_call(&[]);
+    let (kills, most) = kill_at_each_call(Way::Some, &[]);
     assert!(kills >= 40, "{kills} kills");
     // The one that was to take an old file's place.
+    assert_eq!(most, 1);
+    let (kills, most) = kill_at_each_call(Way::One, &[]);
+    assert!(kills >= 20, "{kills} kills");
+    assert_eq!(most, 1);
+}
+
+/// As one of several threads that write at once.
+#[test]
+fn killed_at_any_call_of_any_thread_no_name_leads_to_half_a_file() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let (kills, most) = kill_at_each_call(Way::AtOnce, &[]);
+    assert!(kills >= 40, "{kills} kills");
     assert_eq!(most, 1);
 }
 
@@ -576,62 +758,99 @@ fn killed_where_files_cannot_be_nameless_no_name_leads_to_half_a_file() {
     if !have(&["strace"]) {
         return;
     }
-    let whole = home();
-    assert!(inject(whole.path(), "openat", "delay_enter=0:when=1").status.success());
+    let whole = home(Way::Some);
+    let traced = inject(whole.path(), Way::Some, "openat", "delay_enter=0:when=1");
+    assert!(traced.status.success());
     let trace = fs::read_to_string(whole.path().join("trace")).unwrap();
     let probe = trace.lines().find(|line| line.contains("O_TMPFILE")).unwrap();
     let thread = probe.split(' ').next().unwrap();
     let of_thread = |line: &&str| line.starts_with(thread) && line.contains("openat(");
     let place = 1 + trace.lines().filter(of_thread).take_while(|line| *line != probe).count();
     let refusal = format!("error=EOPNOTSUPP:when={place}");
-    let (kills, most) = kill_at_each_call(&[("openat", &refusal)]);
-    assert!(kills >= 40, "{kills} kills");
+    let (kills, most) = kill_at_each_call(Way::Some, &[("openat", &refusal)]);
+    assert!(kills >= 30, "{kills} kills");
     // Three images, the list, the manifest.
     assert_eq!(most, 5);
 }
 
 #[test]
 fn killed_at_any_time_no_name_leads_to_half_a_file() {
-    let whole = home();
-    let started = Instant::now();
-    assert!(succeeds(&mut child_command(&["env"], whole.path())));
-    let time = started.elapsed();
-    for n in 0..30 {
-        let home = home();
-        let mut child = child_command(&["env"], home.path()).spawn().unwrap();
-        thread::sleep(time * n / 30);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        check_home(home.path());
+    for way in [Way::Some, Way::AtOnce] {
+        let whole = home(way);
+        let started = Instant::now();
+        assert!(succeeds(&mut child_command(&["env"], whole.path(), way)));
+        let time = started.elapsed();
+        for n in 0..30 {
+            let home = home(way);
+            let mut child = child_command(&["env"], home.path(), way).spawn().unwrap();
+            thread::sleep(time * n / 30);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            check_home(home.path(), way);
+        }
     }
 }
 
+/// An error of the first such call, and of each: as long as it comes before a name was given, no name
+/// is.
 #[test]
 fn an_error_of_any_call_is_told_and_leaves_no_name() {
     if !have(&["strace"]) {
         return;
     }
-    for (calls, error, said) in [
-        ("copy_file_range", "ENOSPC", "NoSpace"),
-        ("copy_file_range", "EIO", "Write"),
-        ("pwrite64", "ENOSPC", "NoSpace"),
-        ("pwrite64", "EIO", "Write"),
-        ("ftruncate", "EFBIG", "Write"),
-        ("fchmod", "EIO", "Write"),
-        ("fsync", "EIO", "Sync"),
-        ("syncfs", "EIO", "Sync"),
-        ("linkat", "ENOSPC", "Place"),
-        ("flock", "EAGAIN", "Busy"),
+    for (way, calls, error, said) in [
+        (Way::Some, "copy_file_range", "ENOSPC", "NoSpace"),
+        (Way::Some, "copy_file_range", "EIO", "Write"),
+        (Way::Some, "pwrite64", "ENOSPC", "NoSpace"),
+        (Way::Some, "pwrite64", "EIO", "Write"),
+        (Way::AtOnce, "pwrite64", "ENOSPC", "NoSpace"),
+        (Way::AtOnce, "pwrite64", "EIO", "Write"),
+        (Way::Some, "ftruncate", "EFBIG", "Write"),
+        (Way::Some, "fchmod", "EIO", "Write"),
+        (Way::One, "fsync", "EIO", "Sync"),
+        (Way::Some, "syncfs", "EIO", "Sync"),
+        (Way::AtOnce, "syncfs", "EIO", "Sync"),
+        (Way::Some, "linkat", "ENOSPC", "Place"),
+        (Way::Some, "flock", "EAGAIN", "Busy"),
     ] {
-        let home = home();
+        let home = home(way);
         let before = listing(&home.path().join("out"));
-        let out = inject(home.path(), calls, &format!("error={error}"));
+        let out = inject(home.path(), way, calls, &format!("error={error}"));
         let text = String::from_utf8_lossy(&out.stdout).into_owned()
             + &String::from_utf8_lossy(&out.stderr);
         assert!(!out.status.success(), "{calls} {error}");
         assert!(text.contains(said), "{calls} {error}: {text}");
         assert_eq!(listing(&home.path().join("out")), before, "{calls} {error}");
-        check_home(home.path());
+        check_home(home.path(), way);
+    }
+}
+
+/// A full or broken disk at each write in turn, whichever thread meets it.
+#[test]
+fn an_error_of_each_write_is_told_and_leaves_no_name() {
+    if !have(&["strace"]) {
+        return;
+    }
+    for (call, error, said) in [
+        ("pwrite64", "ENOSPC", "NoSpace"),
+        ("pwrite64", "EIO", "Write"),
+        ("ftruncate", "EIO", "Write"),
+    ] {
+        for when in 1.. {
+            let home = home(Way::AtOnce);
+            let before = listing(&home.path().join("out"));
+            let what = format!("error={error}:when={when}");
+            let out = inject(home.path(), Way::AtOnce, call, &what);
+            if out.status.success() {
+                assert!(when > 2, "{call} {error}");
+                break;
+            }
+            let text = String::from_utf8_lossy(&out.stdout).into_owned()
+                + &String::from_utf8_lossy(&out.stderr);
+            assert!(text.contains(said), "{call} {what}: {text}");
+            assert_eq!(listing(&home.path().join("out")), before, "{call} {what}");
+            check_home(home.path(), Way::AtOnce);
+        }
     }
 }
 
@@ -649,10 +868,10 @@ fn what_the_kernel_refuses_is_done_by_hand() {
         ("copy_file_range", "retval=0"),
         ("copy_file_range,pwrite64,fsync,syncfs,ftruncate,flock", "error=EINTR:when=1+2"),
     ] {
-        let home = home();
-        let out = inject(home.path(), calls, what);
+        let home = home(Way::Some);
+        let out = inject(home.path(), Way::Some, calls, what);
         assert!(out.status.success(), "{what}: {}", String::from_utf8_lossy(&out.stdout));
-        for (at, blob) in child_images(home.path(), 2) {
+        for (at, blob) in child_images(home.path(), 2, Way::Some) {
             let bytes = fs::read(home.path().join("out").join(at)).unwrap();
             assert!(bytes == blob.to_vec().unwrap(), "{what}: {at}");
         }
@@ -665,14 +884,43 @@ fn a_failed_sync_is_not_tried_again() {
     if !have(&["strace"]) {
         return;
     }
-    for call in ["fsync", "syncfs"] {
-        let home = home();
+    for (way, call) in [(Way::One, "fsync"), (Way::Some, "syncfs"), (Way::AtOnce, "syncfs")] {
+        let home = home(way);
         let before = listing(&home.path().join("out"));
-        assert!(!inject(home.path(), call, "error=EIO:when=1").status.success());
+        assert!(!inject(home.path(), way, call, "error=EIO:when=1").status.success());
         let trace = fs::read_to_string(home.path().join("trace")).unwrap();
         assert_eq!(trace.lines().filter(|line| line.contains(call)).count(), 1, "{trace}");
         assert_eq!(listing(&home.path().join("out")), before, "{call}");
     }
+}
+
+/// Many files are synced together, and nothing else is but their folders, at the end.
+#[test]
+fn a_batch_is_synced_once() {
+    if !have(&["strace"]) {
+        return;
+    }
+    let home = home(Way::AtOnce);
+    assert!(
+        inject(home.path(), Way::AtOnce, "fsync,syncfs,linkat,renameat", "delay_enter=0:when=1")
+            .status
+            .success()
+    );
+    let trace = fs::read_to_string(home.path().join("trace")).unwrap();
+    let calls: Vec<&str> = trace
+        .lines()
+        .filter_map(|line| {
+            ["fsync(", "syncfs(", "linkat(", "renameat("]
+                .into_iter()
+                .find(|call| line.contains(call))
+        })
+        .collect();
+    let named = calls.iter().position(|call| *call == "linkat(").unwrap();
+    assert_eq!(calls[..named], ["syncfs("], "{trace}");
+    // Of the folder and the two in it.
+    let last = calls.iter().rposition(|call| matches!(*call, "linkat(" | "renameat(")).unwrap();
+    let synced = calls[last + 1..].iter().filter(|call| **call == "fsync(").count();
+    assert_eq!((synced, calls[last + 1..].len()), (3, 3), "{trace}");
 }
 
 /// Whatever the umask, files are created with mode 0600 at most and end with the mode they are
@@ -683,7 +931,7 @@ fn no_umask_opens_a_file_to_others() {
         return;
     }
     for umask in ["000", "022", "077", "777"] {
-        let home = home();
+        let home = home(Way::Some);
         let trace = home.path().join("trace");
         // Made here, so that the umask is not for it.
         File::create(&trace).unwrap();
@@ -691,10 +939,10 @@ fn no_umask_opens_a_file_to_others() {
             "umask {umask}; exec strace -f -qqq -e trace=openat,chmod,fchmod,fchmodat -o \"$0\" \"$@\""
         );
         let words = ["sh", "-c", &script, trace.to_str().unwrap()];
-        assert!(succeeds(&mut child_command(&words, home.path())), "umask {umask}");
+        assert!(succeeds(&mut child_command(&words, home.path(), Way::Some)), "umask {umask}");
         let mode =
             |at: &str| fs::metadata(home.path().join("out").join(at)).unwrap().mode() & 0o7777;
-        for (at, _) in child_images(home.path(), 2) {
+        for (at, _) in child_images(home.path(), 2, Way::Some) {
             assert_eq!(mode(at), 0o600, "umask {umask}: {at}");
         }
         assert_eq!((mode("SHA256SUMS"), mode("manifest.json")), (0o644, 0o644));
@@ -711,9 +959,9 @@ fn no_umask_opens_a_file_to_others() {
 /// Of many builds into one folder at once, some succeed, the others say why not; no file is torn.
 #[test]
 fn builds_into_one_folder_at_once_do_not_mix() {
-    let home = home();
-    let children: Vec<_> =
-        (0..8).map(|_| child_command(&["env"], home.path()).spawn().unwrap()).collect();
+    let home = home(Way::AtOnce);
+    let child = |_| child_command(&["env"], home.path(), Way::AtOnce).spawn().unwrap();
+    let children: Vec<_> = (0..8).map(child).collect();
     let mut won = 0;
     for child in children {
         let out = child.wait_with_output().unwrap();
@@ -723,6 +971,6 @@ fn builds_into_one_folder_at_once_do_not_mix() {
         won += u32::from(out.status.success());
     }
     assert!(won >= 1);
-    assert!(check_home(home.path()).is_empty());
+    assert!(check_home(home.path(), Way::AtOnce).is_empty());
     stdout("sha256sum", &["--check", "--strict", "SHA256SUMS"], &home.path().join("out")).unwrap();
 }

@@ -62,12 +62,12 @@ fn unsquashfs_lists_the_tree() {
     lrwxrwxrwx root/root                15 2023-11-14 22:13 squashfs-root/usr/link -> etc/config.yaml
     -rw-r--r-- root/root            300000 2023-11-14 22:13 squashfs-root/usr/long
     ");
-    insta::assert_snapshot!(stdout("unsquashfs", &["-s", "image"], dir.path()).unwrap(), @r"
+    insta::assert_snapshot!(stdout("unsquashfs", &["-s", "image"], dir.path()).unwrap(), @"
     Found a valid SQUASHFS 4:0 superblock on image.
     Creation or last append time Tue Nov 14 22:13:20 2023
-    Filesystem size 300545 bytes (293.50 Kbytes / 0.29 Mbytes)
+    Filesystem size 300575 bytes (293.53 Kbytes / 0.29 Mbytes)
     Compression zstd
-    	compression-level 18
+    	compression-level 9
     Block size 131072
     Filesystem is exportable via NFS
     Inodes are compressed

@@ -61,6 +61,7 @@ fn media_are_for_their_owner_alone_and_nothing_else_is_left() {
     assert_eq!(
         modes(&site.path("out")).unwrap(),
         [
+            (".talforge-state", 0o100_600),
             ("SHA256SUMS", 0o100_644),
             ("cp.iso", 0o100_600),
             ("manifest.json", 0o100_644),
@@ -117,7 +118,7 @@ fn a_build_that_fails_leaves_what_was_there() {
     site.nodes(&["name: cp, role: worker, config: cp.yaml"]).unwrap();
     assert_eq!(site.run(&["build"]).unwrap().code, Some(1));
     assert_eq!(names.map(|name| digest(&site, name).unwrap()), before);
-    assert_eq!(modes(&site.path("out")).unwrap().len(), names.len());
+    assert_eq!(modes(&site.path("out")).unwrap().len(), names.len() + 1);
 }
 
 /// Of two nodes, one cannot be built: the other one is, and the exit code tells.

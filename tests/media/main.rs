@@ -17,6 +17,7 @@ mod identity;
 mod same;
 mod files;
 mod manifest;
+mod map;
 mod events;
 mod refused_assets;
 mod refused_site;

@@ -13,23 +13,40 @@ fn manifest(site: &Site) -> Result<Value> {
 }
 
 fn number(value: &Value, key: &str) -> Result<usize> {
-    let number = value[key].as_u64().with_context(|| format!("no `{key}` in {value}"))?;
+    let member = match key.parse::<usize>() {
+        Ok(index) => &value[index],
+        Err(_) => &value[key],
+    };
+    let number = member.as_u64().with_context(|| format!("no `{key}` in {value}"))?;
     Ok(usize::try_from(number)?)
 }
 
 /// Checks a file's extents against its bytes and those of the inputs.
-fn check_extents(site: &Site, file: &Value) -> Result<()> {
+fn check_extents(site: &Site, manifest: &Value, file: &Value) -> Result<()> {
     let path = file["path"].as_str().context("a file has a path")?;
     let bytes = site.read(&format!("out/{path}"))?;
     ensure!(number(file, "bytes")? == bytes.len(), "{path}: its length");
+    let mut base = bytes.clone();
+    for range in file["own"].as_array().context("a file has own ranges")? {
+        let (start, len) = (number(range, "0")?, number(range, "1")?);
+        ensure!(len > 0, "{path}: {range}");
+        base.get_mut(start..start + len).with_context(|| format!("{path}: {range}"))?.fill(0);
+    }
     let mut at = 0;
-    for extent in file["extents"].as_array().context("a file has extents")? {
+    let layout = file["layout"].as_str().context("a file has a layout")?;
+    let layout = &manifest["layouts"][layout];
+    ensure!(number(layout, "bytes")? == bytes.len(), "{path}: its layout's length");
+    for extent in layout["extents"].as_array().context("a layout has extents")? {
         let (start, len) = (number(extent, "start")?, number(extent, "bytes")?);
         ensure!(start == at && len > 0, "{path}: a gap before {extent}");
         at = start + len;
         let here = bytes.get(start..at).with_context(|| format!("{path}: {extent}"))?;
         match extent["kind"].as_str() {
             Some("zeros") => ensure!(here.iter().all(|byte| *byte == 0), "{path}: {extent}"),
+            Some("own") => {
+                let rest = &base[start..at];
+                ensure!(rest.iter().all(|byte| *byte == 0), "{path}: {extent}");
+            }
             Some("made") => ensure!(extent["input"].is_null(), "{path}: {extent}"),
             Some("file") => {
                 let input = &extent["input"];
@@ -57,7 +74,7 @@ fn extents_cover_every_file_and_say_where_its_bytes_come_from() {
         let nodes = manifest["nodes"].as_object().unwrap();
         assert_eq!(nodes.len(), media.len());
         for file in nodes.values().flat_map(|node| node["files"].as_array().unwrap()) {
-            check_extents(&site, file).unwrap();
+            check_extents(&site, &manifest, file).unwrap();
         }
     }
 }

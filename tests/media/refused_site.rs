@@ -171,13 +171,13 @@ fn a_disk_that_is_too_small_is_refused() {
     let mut said = nodes(&site, &[node]).unwrap();
     site.write("small.yaml", profile.replace("size: 38MiB", "siz: 1GiB").as_bytes()).unwrap();
     said += &nodes(&site, &[node]).unwrap();
-    insta::assert_snapshot!(said, @r"
+    insta::assert_snapshot!(said, @"
     exit code 1
     error: the disk of the profile `./small.yaml` is 38MiB, and its partitions need 39MiB
       --> site.yaml:5:62
     help: write `size: 39MiB` or `size: auto` in the profile
     exit code 1
-    error: this is no profile: output.disk: unknown field `siz`, expected one of `sector`, `esp`, `size`, `timeout`
+    error: this is no profile: output.disk: unknown field `siz`, expected one of `sector`, `esp`, `size`, `timeout`, `format`, `compress`
       --> ./small.yaml:6:42
     help: see `profile.schema.json` and our own profiles for the keys
     ");

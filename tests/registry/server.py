@@ -58,11 +58,61 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self):
+        if self.path.startswith("/v2/"):
+            return self.push()
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
         form = parse_qs(body)
         if form.get("refresh_token") == ["refresh"] and form.get("grant_type") == ["refresh_token"]:
             return self.reply(200, json.dumps({"access_token": "good"}).encode())
         self.reply(400, b'{"error":"invalid_grant"}')
+
+    def do_PUT(self):
+        self.push()
+
+    def do_HEAD(self):
+        self.push()
+
+    # Pushing: to `/v2/WAY/…`, or to `/put/…` where another host takes the bytes.
+
+    def push(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        url = urlsplit(self.path)
+        parts, query = url.path.split("/"), parse_qs(url.query)
+        way, kind, name = parts[2], parts[3], parts[-1]
+        if way == "token" and self.headers.get("authorization") != "Bearer pusher":
+            realm = f'http://{self.headers.get("host")}/token'
+            # As some do, whatever is asked.
+            challenge = f'Bearer realm="{realm}",service="tests",scope="repository:{way}:pull"'
+            return self.reply(401, b"{}", WWW_Authenticate=challenge)
+        pushed = os.path.join(root, "pushed", name.replace("sha256:", ""))
+        if self.command == "HEAD":
+            if not os.path.exists(pushed):
+                return self.reply(404)
+            self.note(status=200)
+            self.send_response(200)
+            self.send_header("Content-Length", str(os.path.getsize(pushed)))
+            return self.end_headers()
+        if self.command == "POST":
+            place = f"/v2/{way}/blobs/uploads/{self.count('upload')}?state=a"
+            if way == "away":
+                place = f'http://{self.headers.get("host").replace("localhost", "127.0.0.1")}/put/away/blobs/x'
+            if way == "plain":
+                place = f'http://{self.headers.get("host")}/put/plain/blobs/x'
+            return self.reply(202, Location=place)
+        digest = "sha256:" + hashlib.sha256(body).hexdigest()
+        if way == "busy" and self.count(self.path.split("/uploads/")[0]) <= 2:
+            return self.reply(503, b"", Retry_After="1")
+        if way == "full":
+            return self.reply(413, b'{"errors":[{"code":"SIZE_INVALID","message":"hunter2"}]}')
+        if kind == "blobs" and query.get("digest") != [digest]:
+            return self.reply(400, b'{"errors":[{"code":"DIGEST_INVALID"}]}')
+        os.makedirs(os.path.join(root, "pushed"), exist_ok=True)
+        told = name if kind == "manifests" else digest.removeprefix("sha256:")
+        with open(os.path.join(root, "pushed", told), "wb") as file:
+            file.write(body)
+        if way == "liar":
+            digest = "sha256:" + "0" * 64
+        self.reply(201, Docker_Content_Digest=digest)
 
     def do_GET(self):
         self.sent = 0
@@ -93,6 +143,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(401, b"{}")
         allowed = sent == wanted or "anonymous" in query.get("scope", [""])[0]
         token = "good" if allowed and query.get("service") == ["tests"] else "bad"
+        if token == "good" and query["scope"] == ["repository:token:pull,push"]:
+            token = "pusher"
         self.reply(200, json.dumps({"token": token, "expires_in": 60}).encode())
 
     def bytes_of(self, kind, name):

@@ -126,8 +126,9 @@ fn a_file_of_a_server_means_what_was_locked() {
     assert!(fs::read(site.path(BUILT[1])).unwrap() == built);
     site.run(&["build", "--offline"]).unwrap().well().unwrap();
     fs::remove_dir_all(site.path(".talforge")).unwrap();
-    insta::assert_snapshot!("a_file_that_changed", site.refusal(&["build"]));
-    insta::assert_snapshot!("a_file_offline", site.refusal(&["build", "--offline"]));
+    insta::assert_snapshot!("a_file_that_changed", site.refusal(&["build", "--force"]));
+    let refusal = site.refusal(&["build", "--offline", "--force"]);
+    insta::assert_snapshot!("a_file_offline", refusal);
     assert_eq!(site.locked("/metal.iso"), locked);
     site.run(&["lock"]).unwrap().well().unwrap();
     site.run(&["build"]).unwrap().well().unwrap();

@@ -59,7 +59,7 @@ fn what_is_locked_is_built_until_it_is_locked_anew() {
     fs::remove_dir_all(site.path("out")).unwrap();
     site.run(&["build", "--offline"]).unwrap().well().unwrap();
     assert_is_of(&site, &world.standin);
-    let refusal = site.refusal(&["build", "--offline", "--store", "empty"]);
+    let refusal = site.refusal(&["build", "--force", "--offline", "--store", "empty"]);
     insta::assert_snapshot!("an_empty_store_offline", refusal);
     assert!(refusal.contains("imager"), "{refusal}");
 
@@ -192,9 +192,10 @@ fn what_the_lock_file_names_survives_a_prune_and_a_broken_file() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
     }
-    insta::assert_snapshot!("a_broken_store_offline", site.refusal(&["build", "--offline"]));
+    let refusal = site.refusal(&["build", "--force", "--offline"]);
+    insta::assert_snapshot!("a_broken_store_offline", refusal);
     let _registry = Registry::at(files).unwrap();
-    site.run(&["build"]).unwrap().well().unwrap();
+    site.run(&["build", "--force"]).unwrap().well().unwrap();
     assert_eq!(Digest::of(&fs::read(site.path(INITRAMFS)).unwrap()), before);
     site.run(&["store", "--store", ".talforge", "verify"]).unwrap().well().unwrap();
 }

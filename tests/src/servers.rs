@@ -1,8 +1,9 @@
-//! Servers on this machine: Docker's registry and nginx.
+//! Servers on this machine: Docker's registry, nginx, and an S3-compatible store.
 //!
 //! In: a folder. Out: hosts that answer until the test ends.
 //!
-//! Source: distribution/distribution, `docs/content/about/configuration.md`; nginx' documentation.
+//! Source: distribution/distribution, `docs/content/about/configuration.md`; nginx' documentation;
+//! versity/versitygw, `README.md`.
 //!
 //! Not here: what they are asked.
 
@@ -10,6 +11,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +20,11 @@ use crate::tools;
 
 /// The programs that these need.
 pub const TOOLS: [&str; 4] = ["docker-registry", "nginx", "openssl", "skopeo"];
+
+/// The store that is built, as its Go module and version.
+const S3: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+/// The key that it takes, and its secret.
+pub const S3_KEY: (&str, &str) = ("tests", "not-secret-at-all");
 
 /// A program that ends with the test.
 #[derive(Debug)]
@@ -79,6 +86,49 @@ impl Server {
         Self::start(command, port)
     }
 
+    /// Docker's registry with TLS, which wants to be told that it is `me` who asks, with the password
+    /// `word`; with its files in a folder; and the file of the CA to trust.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not start.
+    pub fn guarded(root: &Path, work: &Path) -> Result<(Self, PathBuf)> {
+        let ca = certificates(work)?;
+        let port = free_port()?;
+        let users = work.join("htpasswd").display().to_string();
+        tools::stdout("htpasswd", &["-Bbc", &users, "me", "word"], work)?;
+        let config = format!(
+            "version: 0.1\nlog: {{accesslog: {{disabled: true}}, level: error}}\n\
+             storage: {{filesystem: {{rootdirectory: \"{}\"}}}}\n\
+             http: {{addr: \"127.0.0.1:{port}\", tls: {{certificate: \"{1}/tls.crt\", key: \"{1}/tls.key\"}}}}\n\
+             auth: {{htpasswd: {{realm: tests, path: \"{users}\"}}}}\n",
+            root.display(),
+            work.display(),
+        );
+        let path = work.join("registry.yml");
+        fs::write(&path, config)?;
+        let mut command = Command::new(tools::find("docker-registry").context("the registry")?);
+        command.arg("serve").arg(path);
+        Ok((Self::start(command, port)?, ca))
+    }
+
+    /// An S3-compatible store whose buckets are the folders in `root`; it takes [`S3_KEY`].
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be built, or does not start.
+    pub fn s3(root: &Path) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(versitygw()?);
+        // Its memory of objects is beside them: not all file systems have extended attributes.
+        let side = root.with_file_name("s3-side");
+        fs::create_dir_all(&side)?;
+        command.args(["--quiet", "--port", &format!("127.0.0.1:{port}"), "posix", "--sidecar"]);
+        command.arg(side).arg(root);
+        command.env("ROOT_ACCESS_KEY", S3_KEY.0).env("ROOT_SECRET_KEY", S3_KEY.1);
+        Self::start(command, port)
+    }
+
     /// Puts an image of an OCI layout into a registry, and gives its digest.
     ///
     /// # Errors
@@ -122,6 +172,29 @@ impl Server {
         command.arg("-c").arg(path);
         Ok((Self::start(command, port)?, ca))
     }
+}
+
+/// The store's program: the machine's, or one that Go builds into the target folder, once.
+fn versitygw() -> Result<PathBuf> {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    if let Some(path) = tools::find("versitygw") {
+        return Ok(path);
+    }
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let test = std::env::current_exe()?;
+    let target = test.ancestors().nth(3).context("a test lies in `<target>/<profile>/deps`")?;
+    let folder = target.join("tools");
+    let path = folder.join("versitygw");
+    if path.is_file() {
+        return Ok(path);
+    }
+    fs::create_dir_all(&folder)?;
+    let mut go = Command::new(tools::find("go").context("Go builds the store")?);
+    go.args(["install", S3]).env("GOBIN", &folder).env("CGO_ENABLED", "0");
+    // Debian's Go may be older than the store wants it.
+    let out = go.env("GOTOOLCHAIN", "auto").output()?;
+    ensure!(out.status.success(), "{S3}: {}", String::from_utf8_lossy(&out.stderr));
+    Ok(path)
 }
 
 /// Makes a CA and a certificate of `localhost`, and gives the CA's file.

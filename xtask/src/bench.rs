@@ -1,10 +1,10 @@
 //! `cargo xtask bench`: speed, memory and room, each as a ratio to a peer in the same run.
 //!
-//! In: stand-in boot assets of a release's size. Out: a table, and the same as JSON.
+//! In: stand-in boot assets of a release's size. Out: a table; the same as JSON and as a report.
 //!
-//! The peer of a build is `cp` of what it wrote, on the same disk; of a node on a file system that
-//! shares extents, the bounds that were promised. Times are the least of several runs: other work
-//! on the machine only ever adds.
+//! The peer of a build is `cp` of what it wrote, on the same disk; of a fleet, one of its nodes; of a
+//! conversion, `qemu-img`. Times are the least of several runs: other work on the machine only ever
+//! adds. File systems are made in files, so that it does not matter which one the folder is on.
 //!
 //! Source: none.
 //!
@@ -16,16 +16,19 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lab::standin::{self, Options};
 use lab::{parts, tools};
-use serde_json::json;
 use talforge::talos::Arch;
 use talforge::units::{KIB, MIB};
 
 use crate::{Done, complain, demo, pull, say, workspace};
 
 mod custom;
+mod fleet;
+mod formats;
+mod growth;
+mod report;
 
 /// How often a time is taken.
 const RUNS: usize = 5;
@@ -33,92 +36,260 @@ const RUNS: usize = 5;
 const KERNEL: u64 = 20 * MIB;
 /// With so much in its root file system the initramfs has a release's size.
 const PAD_MIB: u32 = 85;
-/// The nodes of the fleet, beyond the first.
-const NODES: u32 = 100;
+/// The most bytes of a file system that is made.
+const DISK: u64 = 8 << 30;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// Measures only this; may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<Part>,
     /// Writes the table as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Writes a report in Markdown, too, and `growth.svg` beside it
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Measures this program, such as another release, instead of building one
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// With a tenth of the nodes and each time taken once, to try the bench itself
+    #[arg(long)]
+    quick: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Making and checking configs
+    Configs,
+    /// One ISO and one raw disk
+    Single,
+    /// Many nodes on file systems that share blocks
+    Fleet,
+    /// Many nodes on a file system that does not
+    Copies,
+    /// Many nodes as qcow2 overlays
+    Overlays,
+    /// Checksums and compression of many nodes
+    Shared,
+    /// Disks in other formats
+    Formats,
+    /// From ten nodes to ten thousand
+    Growth,
+    /// Finished media, changed
+    Custom,
+    /// Images from a registry
+    Pull,
+}
+
+impl Part {
+    /// What it is, for a table's head.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Configs => "Configs",
+            Self::Single => "One ISO and one raw disk",
+            Self::Fleet => "A fleet on XFS, which shares blocks",
+            Self::Copies => "A fleet on ext4, which does not",
+            Self::Overlays => "A fleet of qcow2 overlays, on ext4",
+            Self::Shared => "Checksums and compression of a fleet, on XFS",
+            Self::Formats => "A raw disk in other formats",
+            Self::Growth => "Growth, from 10 nodes to 10,000, on XFS",
+            Self::Custom => "Finished media, changed",
+            Self::Pull => "An image from a registry",
+        }
+    }
+}
+
+/// What all parts measure with.
+#[derive(Debug)]
+struct Bench {
+    program: PathBuf,
+    /// The bench's own folder, which is deleted at the end.
+    folder: PathBuf,
+    assets: PathBuf,
+    /// What numbers of nodes are divided by.
+    divisor: u32,
+    runs: usize,
+}
+
+impl Bench {
+    /// So many nodes; fewer to try the bench.
+    fn nodes(&self, number: u32) -> u32 {
+        (number / self.divisor).max(2)
+    }
+
+    /// The least of several times.
+    fn least(&self, mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+        let times = (0..self.runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
+        times.into_iter().min().context("there are runs")
+    }
+
+    /// Runs a build into a new folder, several times; gives the least time and the most memory.
+    fn build_anew(&self, site: &Path, out: &Path) -> Result<(Duration, u64)> {
+        let mut memory = 0;
+        let time = self.least(|| {
+            clear(out)?;
+            let (time, peak) = build(&self.program, site, out)?;
+            memory = memory.max(peak);
+            Ok(time)
+        })?;
+        Ok((time, memory))
+    }
 }
 
 /// One measurement.
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     what: String,
     value: f64,
     unit: &'static str,
-    /// The most that it may be.
-    target: Option<f64>,
+    bound: Option<Bound>,
+}
+
+/// What a measurement must keep to.
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    fn is_kept(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+
+    fn text(self, unit: &str) -> String {
+        let (sign, value) = match self {
+            Self::AtMost(most) => ('≤', most),
+            Self::AtLeast(least) => ('≥', least),
+        };
+        format!("{sign} {value} {unit}").trim_end().to_owned()
+    }
 }
 
 impl Row {
     pub(crate) fn new(what: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { what: what.into(), value, unit, target: None }
+        Self { what: what.into(), value, unit, bound: None }
     }
 
-    pub(crate) fn at_most(self, target: f64) -> Self {
-        Self { target: Some(target), ..self }
+    pub(crate) fn at_most(self, most: f64) -> Self {
+        Self { bound: Some(Bound::AtMost(most)), ..self }
+    }
+
+    fn at_least(self, least: f64) -> Self {
+        Self { bound: Some(Bound::AtLeast(least)), ..self }
+    }
+
+    /// Its bound and whether it is kept.
+    fn verdict(&self) -> Option<(String, bool)> {
+        self.bound.map(|bound| (bound.text(self.unit), bound.is_kept(self.value)))
     }
 
     fn line(&self) -> String {
-        let verdict = match self.target {
-            Some(target) if self.value <= target => format!("≤ {target} {}: yes", self.unit),
-            Some(target) => format!("≤ {target} {}: NO", self.unit),
-            None => String::new(),
-        };
-        format!("{:<58} {:>9.2} {:<6} {verdict}", self.what, self.value, self.unit)
+        let verdict = self.verdict().map(|(bound, is_kept)| {
+            let word = if is_kept { "yes" } else { "NO" };
+            format!("{bound}: {word}")
+        });
+        let verdict = verdict.unwrap_or_default();
+        format!("{:<62} {:>9.2} {:<6} {verdict}", self.what, self.value, self.unit)
     }
+}
+
+/// A part and what was measured, or why it could not be.
+#[derive(Debug)]
+struct Section {
+    part: Part,
+    rows: Result<Vec<Row>, String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Done {
     let root = workspace();
-    let program = demo::program(&root)?;
+    let program = match &arguments.program {
+        Some(program) => fs::canonicalize(program).context("the program to measure")?,
+        None => demo::program(&root)?,
+    };
     let folder = parts::cache()?.join("bench");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
+    clear(&folder)?;
     fs::create_dir_all(&folder)?;
-    let assets = assets(&folder)?;
-    let mut rows = configs(&program, &folder)?;
-    rows.extend(single(&program, &folder, &assets)?);
-    match fleet(&program, &folder, &assets) {
-        Ok(more) => rows.extend(more),
-        Err(error) => complain(&format!("warning: no fleet on XFS: {error:#}")),
-    }
-    match custom::rows(&program, &folder, &assets) {
-        Ok(more) => rows.extend(more),
-        Err(error) => complain(&format!("warning: no changes of finished media: {error:#}")),
-    }
-    match pull::rows(&root, &folder) {
-        Ok(more) => rows.extend(more),
-        Err(error) => complain(&format!("warning: nothing is pulled: {error:#}")),
+    let assets = assets(&folder.join("assets"), PAD_MIB)?;
+    let (divisor, runs) = if arguments.quick { (10, 1) } else { (1, RUNS) };
+    let bench = Bench { program, folder, assets, divisor, runs };
+    let mut curve = None;
+    let mut sections = Vec::new();
+    for part in Part::value_variants() {
+        if arguments.only.is_empty() || arguments.only.contains(part) {
+            say(&format!("\n{}", part.title()));
+            // A report is for others, too: this machine's folders are none of its.
+            let own = |text: String| {
+                let text = text.replace(&bench.folder.display().to_string(), "bench");
+                text.replace(&bench.program.display().to_string(), "talforge")
+            };
+            let rows =
+                measure(*part, &bench, &mut curve).map_err(|error| own(format!("{error:#}")));
+            match &rows {
+                Ok(rows) => rows.iter().for_each(|row| say(&row.line())),
+                Err(why) => complain(&format!("warning: not measured: {why}")),
+            }
+            sections.push(Section { part: *part, rows });
+        }
     }
     let machine = machine()?;
-    say(&format!("{machine}\n"));
-    rows.iter().for_each(|row| say(&row.line()));
+    say(&format!("\n{machine}"));
     if let Some(file) = &arguments.json {
-        let row =
-            |r: &Row| json!({"what": r.what, "value": r.value, "unit": r.unit, "target": r.target});
-        let table = json!({"machine": machine, "rows": rows.iter().map(row).collect::<Vec<_>>()});
-        fs::write(file, format!("{table:#}\n"))?;
+        fs::create_dir_all(file.parent().unwrap_or(Path::new("")))?;
+        fs::write(file, format!("{:#}\n", report::json(&machine, &sections)))?;
     }
-    fs::remove_dir_all(&folder)?;
-    Ok(ExitCode::SUCCESS)
+    if let Some(file) = &arguments.report {
+        let setting = report::Setting { machine, version: version(&bench.program)? };
+        report::write(file, &setting, &sections, curve.as_ref())?;
+    }
+    clear(&bench.folder)?;
+    let is_whole = sections.iter().all(|section| section.rows.is_ok());
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Boot assets of a release's size.
-fn assets(folder: &Path) -> Result<PathBuf> {
-    let standin = standin::build(&parts::fetch(Arch::Amd64)?, Options { pad_mib: PAD_MIB })?;
-    let assets = folder.join("assets");
-    fs::create_dir_all(&assets)?;
-    for entry in fs::read_dir(&standin.folder)? {
-        let entry = entry?;
-        fs::copy(entry.path(), assets.join(entry.file_name()))?;
+fn measure(part: Part, bench: &Bench, curve: &mut Option<growth::Curve>) -> Result<Vec<Row>> {
+    let Bench { program, folder, assets, .. } = bench;
+    match part {
+        Part::Configs => configs(program, folder),
+        Part::Single => single(program, folder, assets),
+        Part::Fleet => fleet::shared(bench),
+        Part::Copies => fleet::copied(bench),
+        Part::Overlays => fleet::overlays(bench),
+        Part::Shared => formats::shared(bench),
+        Part::Formats => formats::converted(bench),
+        Part::Growth => {
+            let measured = growth::measure(bench)?;
+            let rows = measured.rows();
+            *curve = Some(measured);
+            rows
+        }
+        Part::Custom => custom::rows(program, folder, assets),
+        Part::Pull => pull::rows(&workspace(), folder),
     }
-    let kernel = fs::OpenOptions::new().write(true).open(assets.join("vmlinuz"))?;
+}
+
+/// Boot assets, with so much in the root file system that it does not compress.
+fn assets(folder: &Path, pad_mib: u32) -> Result<PathBuf> {
+    let standin = standin::build(&parts::fetch(Arch::Amd64)?, Options { pad_mib })?;
+    copy_files(&standin.folder, folder)?;
+    let kernel = fs::OpenOptions::new().write(true).open(folder.join("vmlinuz"))?;
     kernel.set_len(kernel.metadata()?.len().max(KERNEL))?;
-    Ok(assets)
+    Ok(folder.to_owned())
+}
+
+/// Copies a folder's files into a new folder.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Writes a site of so many nodes, whose configs differ.
@@ -241,41 +412,6 @@ fn single(program: &Path, folder: &Path, assets: &Path) -> Result<Vec<Row>> {
     ])
 }
 
-/// Many nodes on a file system that shares extents, beyond the first.
-fn fleet(program: &Path, folder: &Path, assets: &Path) -> Result<Vec<Row>> {
-    let disk = Mounted::new(folder)?;
-    let inside = disk.folder.join("site");
-    fs::create_dir_all(inside.join("assets"))?;
-    for entry in fs::read_dir(assets)? {
-        let entry = entry?;
-        fs::copy(entry.path(), inside.join("assets").join(entry.file_name()))?;
-    }
-    let mut rows = Vec::new();
-    for profile in ["metal-iso", "metal-disk"] {
-        let (one, all) = (site(&inside, 1, &[profile])?, site(&inside, 1 + NODES, &[profile])?);
-        let out = inside.join("out");
-        // Never over what was deleted: XFS gives room back some time later.
-        let room = |site: &Path, name: &str| -> Result<u64> {
-            let before = disk.used()?;
-            build(program, site, &inside.join(format!("{profile}-{name}")))?;
-            Ok(disk.used()?.saturating_sub(before))
-        };
-        let (first, fleet) = (room(&one, "one")?, room(&all, "all")?);
-        let room = fleet.saturating_sub(first) / u64::from(NODES);
-        let time = |site: &Path| {
-            least(|| {
-                clear(&out)?;
-                Ok(build(program, site, &out)?.0)
-            })
-        };
-        let each = time(&all)?.saturating_sub(time(&one)?) / NODES;
-        let what = format!("{profile} on XFS: each of {NODES} nodes beyond the first");
-        rows.push(Row::new(what, each.as_secs_f64() * 1e3, "ms").at_most(10.0));
-        rows.push(Row::new("  new data", kib(room), "KiB").at_most(64.0));
-    }
-    Ok(rows)
-}
-
 /// Runs a build; gives its time and the most memory that it held, in bytes.
 fn build(program: &Path, site: &Path, out: &Path) -> Result<(Duration, u64)> {
     let mut command = Command::new(program);
@@ -346,29 +482,60 @@ fn kib(bytes: u64) -> f64 {
     bytes as f64 / KIB as f64
 }
 
-/// The machine's processor and cores.
+/// The machine's processor, cores, memory and kernel.
 fn machine() -> Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo")?;
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split(':').nth(1));
+    let model = model.unwrap_or("unknown processor").trim();
     let cores = std::thread::available_parallelism()?;
-    Ok(format!("{}, {cores} cores", model.unwrap_or("unknown processor").trim()))
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let memory = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let memory = memory.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    let memory = memory.unwrap_or(0) / (MIB / KIB);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{model}, {cores} cores, {memory} MiB of memory, Linux {}", kernel.trim()))
 }
 
-/// An XFS file system in a file, mounted while this lives.
+/// What a program says of its version.
+fn version(program: &Path) -> Result<String> {
+    let out = Command::new(program).arg("--version").output()?;
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+}
+
+/// The kinds of file systems that are made.
+#[derive(Clone, Copy, Debug)]
+enum FileSystem {
+    /// Files may share blocks.
+    Xfs,
+    /// They may not.
+    Ext4,
+}
+
+/// A file system in a file, mounted while this lives.
 struct Mounted {
     folder: PathBuf,
+    image: PathBuf,
 }
 
 impl Mounted {
-    fn new(folder: &Path) -> Result<Self> {
-        let image = folder.join("xfs.img");
-        let mount = folder.join("xfs");
+    /// One of at most so many bytes. Its file has holes where nothing was written.
+    fn new(folder: &Path, kind: FileSystem, bytes: u64) -> Result<Self> {
+        let (name, make): (_, &[&str]) = match kind {
+            FileSystem::Xfs => ("xfs", &["mkfs.xfs", "-q", "-m", "reflink=1"]),
+            // All is written now, and not while times are taken.
+            FileSystem::Ext4 => (
+                "ext4",
+                &["mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+            ),
+        };
+        let (image, mount) = (folder.join(format!("{name}.img")), folder.join(name));
         fs::create_dir_all(&mount)?;
-        fs::File::create(&image)?.set_len(8 << 30)?;
-        let (image, at) = (image.display().to_string(), mount.display().to_string());
-        tools::stdout("mkfs.xfs", &["-q", "-m", "reflink=1", &image], folder)?;
-        tools::stdout("mount", &["-o", "loop", &image, &at], folder)?;
-        Ok(Self { folder: mount })
+        fs::File::create(&image)?.set_len(bytes)?;
+        let (shown, at) = (image.display().to_string(), mount.display().to_string());
+        let make: Vec<_> = make.iter().copied().chain([shown.as_str()]).collect();
+        tools::stdout(make[0], &make[1..], folder)?;
+        tools::stdout("mount", &["-o", "loop", &shown, &at], folder)?;
+        Ok(Self { folder: mount, image })
     }
 
     /// The bytes in use, once all is written.
@@ -384,5 +551,6 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let at = self.folder.display().to_string();
         let _ = tools::run("umount", &[&at], Path::new("/"));
+        let _ = fs::remove_file(&self.image);
     }
 }

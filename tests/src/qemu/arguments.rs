@@ -102,8 +102,18 @@ fn drive(id: &str, medium: Medium, image: &Path) -> Vec<String> {
         // What the guest writes goes into a file of the emulator's own, and away.
         Medium::Disk(..) | Medium::Usb => "snapshot=on",
     };
-    let file = quoted(image);
-    vec!["-drive".into(), format!("if=none,id={id},format=raw,{options},file={file}")]
+    let (file, format) = (quoted(image), format_of(image));
+    vec!["-drive".into(), format!("if=none,id={id},format={format},{options},file={file}")]
+}
+
+/// QEMU's name of an image's format, which is not left to its guess: a guest may write what looks
+/// like another.
+fn format_of(image: &Path) -> &str {
+    match image.extension().and_then(|end| end.to_str()) {
+        Some(format @ ("qcow2" | "vhdx" | "vmdk")) => format,
+        Some("vhd") => "vpc",
+        _ => "raw",
+    }
 }
 
 fn device(firmware: Firmware, medium: Medium) -> Vec<String> {

@@ -18,7 +18,7 @@ use lab::standin::Standin;
 use lab::tools;
 use talforge::talos::Arch;
 
-use super::{Mounted, Row, least, len, mib, timed, watched};
+use super::{DISK, FileSystem, Mounted, Row, least, len, mib, timed, watched};
 use crate::workspace;
 
 /// How often what takes milliseconds is done: the least counts.
@@ -36,7 +36,7 @@ pub(super) fn rows(program: &Path, folder: &Path, assets: &Path) -> Result<Vec<R
     let start = often(|| timed(Command::new(program).arg("--version").stdout(Stdio::null())))?;
     let mut rows = vec![Row::new("an ISO for BIOS and UEFI to change", mib(len(&iso)), "MiB")];
     rows.extend(copied(program, &home)?);
-    let disk = Mounted::new(folder)?;
+    let disk = Mounted::new(folder, FileSystem::Xfs, DISK)?;
     for name in ["a.iso", "c.yaml"] {
         fs::copy(home.join(name), disk.folder.join(name))?;
     }
