@@ -35,7 +35,7 @@ pub struct Part {
     pub count: u32,
     /// The names of its nodes, sorted.
     pub nodes: Vec<String>,
-    /// [`digest_of`] the names of all the site's nodes.
+    /// The SHA-256 of the names of all the site's nodes, sorted, a line each.
     pub site_nodes_sha256: String,
 }
 
