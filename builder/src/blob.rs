@@ -133,6 +133,13 @@ impl Blob {
         &self.extents
     }
 
+    /// Whether both blobs are the same runs, one after another, so that their bytes are equal. No file
+    /// is read; see [`Extent::is_same_run`] for what `false` does not say.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.extents.len() == other.extents.len()
+            && self.extents.iter().zip(other.extents()).all(|(a, b)| a.is_same_run(b))
+    }
+
     /// A blob of bytes at hand.
     pub fn from_bytes(label: impl Into<Arc<str>>, bytes: impl Into<Arc<[u8]>>) -> Self {
         Builder::default().bytes(label, bytes).finish()

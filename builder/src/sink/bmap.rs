@@ -21,7 +21,6 @@ use std::sync::{Mutex, PoisonError};
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::sink::pieces::{own_parts, zero_runs};
-use crate::sink::shelf::is_same;
 use crate::units::{KIB, align_up};
 
 /// The bytes of a block.
@@ -85,7 +84,7 @@ impl Mapper {
             return Digest::of_blob(&range);
         }
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, digest)) = known().iter().find(|(blob, _)| is_same(blob, &range)) {
+        if let Some((_, digest)) = known().iter().find(|(blob, _)| blob.is_same(&range)) {
             return Ok(*digest);
         }
         let digest = Digest::of_blob(&range)?;

@@ -257,7 +257,7 @@ impl Batch {
         let slot = lock(&self.shared).entry(name.clone()).or_default().clone();
         let mut shared = lock(&slot);
         match &*shared {
-            Some(shared) if is_same(&shared.blob, blob) => {
+            Some(shared) if shared.blob.is_same(blob) => {
                 progress.add(blob.len());
                 Ok(shared.digest)
             }
@@ -580,12 +580,6 @@ fn is_new(waiting: &Waiting, name: &Name) -> Result<(), SinkError> {
         true => Err(SinkError::Twice { name: name.to_string() }),
         false => Ok(()),
     }
-}
-
-/// Whether two blobs are the same runs, one after another.
-fn is_same(a: &Blob, b: &Blob) -> bool {
-    a.extents().len() == b.extents().len()
-        && a.extents().iter().zip(b.extents()).all(|(x, y)| x.is_same_run(y))
 }
 
 /// What a panic of another thread left behind is still good: lists, each entry whole.

@@ -74,7 +74,7 @@ impl<T: Clone> Shelf<T> {
 
     fn slot(&self, source: &Blob) -> Arc<Slot<T>> {
         let mut kept = lock(&self.kept);
-        let found = kept.iter().position(|slot| is_same(&slot.source, source));
+        let found = kept.iter().position(|slot| slot.source.is_same(source));
         let slot = match found {
             Some(at) => kept.remove(at),
             None => Arc::new(Slot { source: source.clone(), piece: Mutex::default() }),
@@ -90,13 +90,6 @@ impl<T: Clone> Shelf<T> {
 
 fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether two blobs are the same runs, one after another.
-pub fn is_same(a: &Blob, b: &Blob) -> bool {
-    a.len() == b.len()
-        && a.extents().len() == b.extents().len()
-        && a.extents().iter().zip(b.extents()).all(|(x, y)| x.is_same_run(y))
 }
 
 #[cfg(test)]

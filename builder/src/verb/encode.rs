@@ -18,7 +18,6 @@ use crate::digest::Digest;
 use crate::report::Diagnostic;
 use crate::sink::digests::Digests;
 use crate::sink::qcow2::{self, Backing, BackingFormat, Pack};
-use crate::sink::shelf::is_same;
 use crate::sink::vhd::{self, VhdError};
 use crate::sink::vhdx::{self, VhdxError};
 use crate::sink::vmdk::{self, VmdkError};
@@ -140,7 +139,7 @@ impl Formats {
     pub(super) fn base(&self, disk: &Blob) -> Result<(String, Blob), EncodeError> {
         let base = disk.base();
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = bases.iter().find(|(known, _)| is_same(known, &base)) {
+        if let Some((_, file)) = bases.iter().find(|(known, _)| known.is_same(&base)) {
             return Ok(file.clone());
         }
         let file = qcow2::plain(&base);
