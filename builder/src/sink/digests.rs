@@ -17,7 +17,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::blob::{Blob, Extent, Source};
 use crate::digest::{Digest, Hasher};
-use crate::report::progress::{Mode, Progress};
 use crate::sink::meter::{Halt, Meter};
 use crate::units::{KIB, MIB};
 
@@ -85,8 +84,7 @@ impl Digests {
     ///
     /// Where a file that it is made of cannot be read.
     pub fn of(&self, blob: &Blob) -> io::Result<Digest> {
-        let task = Progress::new(Mode::Quiet).task("digest", blob.len());
-        self.finish(self.begin(blob), &Meter::new(&task)).map_err(|halt| match halt {
+        self.finish(self.begin(blob), &Meter::silent()).map_err(|halt| match halt {
             Halt::Read { name, source } => {
                 io::Error::new(source.kind(), format!("{name}: {source}"))
             }

@@ -62,7 +62,7 @@ pub struct Batch {
     folder: Folder,
     copier: Copier,
     donors: Donors,
-    digests: Digests,
+    digests: Arc<Digests>,
     /// How many files may wait here.
     most: usize,
     /// Whether syncfs tells of errors.
@@ -190,7 +190,7 @@ impl Batch {
             copier: Copier::default(),
             folder,
             donors: Donors::default(),
-            digests: Digests::default(),
+            digests: Arc::default(),
             stop: Arc::default(),
             waiting: Mutex::default(),
             placed: Mutex::default(),
@@ -314,6 +314,11 @@ impl Batch {
         let kept = std::mem::take(&mut waiting.kept);
         drop(waiting);
         self.place(kept, &[], None)
+    }
+
+    /// What it knows of digests, for others that ask for those of the same bytes.
+    pub fn digests(&self) -> Arc<Digests> {
+        self.digests.clone()
     }
 
     /// Says that a file of the folder stays as it is: the list of digests has it, unless it is

@@ -34,7 +34,7 @@ pub(super) enum Halt {
 /// The progress on one file.
 #[derive(Debug)]
 pub(super) struct Meter<'a> {
-    task: &'a Task,
+    task: Option<&'a Task>,
     copied: AtomicU64,
     hashed: AtomicU64,
     told: Mutex<u64>,
@@ -45,8 +45,13 @@ pub(super) struct Meter<'a> {
 impl<'a> Meter<'a> {
     /// Nothing done so far.
     pub(super) fn new(task: &'a Task) -> Self {
+        Self { task: Some(task), ..Self::silent() }
+    }
+
+    /// The same, of which nobody is told.
+    pub(super) fn silent() -> Self {
         Self {
-            task,
+            task: None,
             copied: AtomicU64::new(0),
             hashed: AtomicU64::new(0),
             told: Mutex::new(0),
@@ -89,7 +94,9 @@ impl<'a> Meter<'a> {
         let both = self.copied.load(Ordering::Relaxed).min(self.hashed.load(Ordering::Relaxed));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if both > *told {
-            self.task.add(both - *told);
+            if let Some(task) = self.task {
+                task.add(both - *told);
+            }
             *told = both;
         }
         drop(told);

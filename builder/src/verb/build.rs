@@ -152,7 +152,7 @@ impl Run<'_> {
             boards: &self.ready.boards,
             variants: &self.ready.variants,
             grub: self.ready.grub.as_ref(),
-            formats: &Formats::new(&self.args.out),
+            formats: &Formats::new(&self.args.out, batch.digests()),
             out: &self.args.out,
         };
         let fleet = Fleet::new(parts, &batch, &mut manifest, &interrupt, self.progress);

@@ -7,6 +7,7 @@
 //! Not here: formats, and how files are written (`sink`).
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::blob::Blob;
 use crate::catalog::value::{Compression, Format};
 use crate::cli::Convert;
 use crate::edit::Edit;
+use crate::inspect::partitions;
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::sink::duplicate::{self, Duplicate};
@@ -140,15 +142,10 @@ fn read(path: &Path, progress: &Progress) -> Result<Blob, Failure> {
     Ok(disk)
 }
 
-/// The logical sectors of a disk, by where its partition table is: the second sector has its header
-/// (UEFI Specification 2.10, section 5.3.2).
+/// The logical sectors of a disk, by its partition table; where there is none that can be read, those
+/// of most disks.
 fn sector(disk: &Blob) -> SectorSize {
-    let mut header = [0; 8];
-    let has_header = disk.read_exact_at(&mut header, SectorSize::B4096.bytes()).is_ok();
-    match has_header && header == *b"EFI PART" {
-        true => SectorSize::B4096,
-        false => SectorSize::B512,
-    }
+    partitions::read(disk).ok().flatten().map_or(SectorSize::B512, |table| table.sector())
 }
 
 /// A disk in a format. What it needs meanwhile lies in nameless files of `folder`.
@@ -159,7 +156,7 @@ fn encode(
     folder: &Path,
     tell: Tell<'_>,
 ) -> Result<Blob, EncodeError> {
-    let formats = Formats::new(folder);
+    let formats = Formats::new(folder, Arc::default());
     let file = formats.disk(disk, format, tell)?;
     formats.pack(file, compress, disk.epoch, tell)
 }

@@ -10,7 +10,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::blob::Blob;
 use crate::catalog::value::{Compression, Format};
@@ -35,7 +35,7 @@ pub(super) struct Formats {
     xz: xz::Packer,
     gz: gz::Packer,
     maps: bmap::Mapper,
-    digests: Digests,
+    digests: Arc<Digests>,
     /// What overlays lie over: the disk, and its file with its name.
     bases: Mutex<Vec<(Blob, (String, Blob))>>,
 }
@@ -88,8 +88,9 @@ impl EncodeError {
 }
 
 impl Formats {
-    /// What is compressed lies in nameless files of `folder`.
-    pub(super) fn new(folder: &Path) -> Self {
+    /// What is compressed lies in nameless files of `folder`. Where the files are written by a batch,
+    /// `digests` are the batch's, which then need not be computed once more.
+    pub(super) fn new(folder: &Path, digests: Arc<Digests>) -> Self {
         Self {
             zlib: qcow2::Packer::new(folder, Pack::Zlib),
             zstd: qcow2::Packer::new(folder, Pack::Zstd),
@@ -98,7 +99,7 @@ impl Formats {
             xz: xz::Packer::new(folder),
             gz: gz::Packer::new(folder),
             maps: bmap::Mapper::default(),
-            digests: Digests::default(),
+            digests,
             bases: Mutex::default(),
         }
     }

@@ -20,14 +20,11 @@ use rustix::fs::OFlags;
 
 use crate::blob::Blob;
 use crate::inspect::container::packed::{Packed, UnpackError};
-use crate::inspect::container::{self, Container, Content, DEPTH};
+use crate::inspect::container::{self, Container, Content, DEPTH, LIMIT};
 use crate::inspect::damage::Damage;
 use crate::report::Diagnostic;
 use crate::report::progress::Progress;
 use crate::verb::{Cause, Failure, chain};
-
-/// The longest medium that is unpacked: 1 TiB.
-const LIMIT: u64 = 1 << 40;
 
 /// A medium, taken out of what it was wrapped in.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use std::path::Path;
 use crate::blob::Blob;
 use crate::catalog::value::Firmware;
 use crate::inspect::container::packed::UnpackError;
-use crate::inspect::container::{self, Content, DEPTH};
+use crate::inspect::container::{self, Content, DEPTH, LIMIT};
 use crate::inspect::damage::Damage;
 use crate::inspect::memo::Memo;
 use crate::inspect::{self, Boot, Config, Door, Medium};
@@ -26,9 +26,6 @@ use crate::plan::{self, Embedding, NodePlan};
 const CONFIG_MODE: u16 = 0o400;
 /// The label that Talos' policy expects of it.
 const CONFIG_LABEL: &str = "system_u:object_r:system_state_t:s0";
-
-/// The longest medium that is unpacked: 1 TiB.
-const LIMIT: u64 = 1 << 40;
 
 /// What a medium holds that was not meant.
 #[derive(Debug, thiserror::Error)]

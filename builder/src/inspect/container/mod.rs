@@ -30,6 +30,9 @@ use packed::Packed;
 /// How many wrappings may lie in one another.
 pub const DEPTH: usize = 4;
 
+/// The longest medium that is unpacked: 1 TiB.
+pub const LIMIT: u64 = 1 << 40;
+
 /// One wrapping, and what is in it.
 #[derive(Clone, Debug)]
 pub struct Container {
