@@ -32,6 +32,7 @@
 //! | room | what it is | what it does not know |
 //! |---|---|---|
 //! | [`units`], [`blob`], [`edit`], [`digest`] | sizes, byte strings made of extents, changes to them, SHA-256 | what bytes mean |
+//! | [`parallel`] | work on many items by several threads | what the work is |
 //! | [`report`] | diagnostics and progress; alone prints | who calls it |
 //! | [`mod@format`] | writers: cpio, squashfs, PE, FAT, GPT, MBR, ISO 9660, `grub.cfg` | Talos, paths, time |
 //! | [`tree`] | files by path, as images and archives have them | where they come from |
@@ -84,6 +85,7 @@
 //! * Secrets show nowhere but in media: configs print as length and digest.
 
 pub mod units;
+pub mod parallel;
 pub mod blob;
 pub mod edit;
 pub mod digest;

@@ -13,13 +13,13 @@
 //! Not here: each of the places (`registry`, `bucket`, `folder`).
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::blob::Blob;
 use crate::export::error::ExportError;
 use crate::oci::Descriptor;
 use crate::oci::artifact::Entry;
+use crate::parallel;
 
 /// How many blobs are fetched at once.
 const CONNECTIONS: usize = 4;
@@ -138,38 +138,9 @@ pub trait Place: Sync {
     ///
     /// As [`Place::get`], the first that comes.
     fn prefetch(&self, wanted: &[Descriptor]) -> Result<(), ExportError> {
-        let failed: Mutex<Option<ExportError>> = Mutex::default();
-        each(CONNECTIONS, wanted, &|descriptor| {
-            let mut failed_now = None;
-            if lock(&failed).is_none() {
-                failed_now = self.get(descriptor).err();
-            }
-            if let Some(error) = failed_now {
-                lock(&failed).get_or_insert(error);
-            }
-        });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        let near = |descriptor: &Descriptor| self.get(descriptor).map(drop);
+        parallel::try_in_order(CONNECTIONS, wanted, near).map(drop)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Does the work for each item, by so many threads.
-pub fn each<T: Sync>(threads: usize, items: &[T], work: &(dyn Fn(&T) + Sync)) {
-    let next = AtomicUsize::new(0);
-    let run = || {
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(item);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.min(items.len()) {
-            scope.spawn(run);
-        }
-        run();
-    });
 }
 
 #[cfg(test)]

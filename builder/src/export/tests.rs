@@ -257,7 +257,7 @@ fn shards_that_end_at_once_lose_no_node() {
     let to = tempfile::tempdir().unwrap();
     let root = to.path().join("images");
     let names: Vec<_> = (0..16).map(|number| format!("n-{number}")).collect();
-    place::each(8, &names, &|name: &String| {
+    crate::parallel::in_order(8, &names, |name: &String| {
         let from = tempfile::tempdir().unwrap();
         built(from.path(), &[(name, name.as_bytes(), &[])]);
         put(from.path(), &Folder::at(root.clone())).unwrap();

@@ -7,8 +7,6 @@
 //! Not here: how layers are unpacked (`layer`) and laid over each other (`merge`).
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::error::OciError;
 use super::layer::{self, Failure, Listing};
@@ -16,6 +14,7 @@ use super::manifest::{Config, Document, Item, Layer, Manifest};
 use super::merge::{Merge, Missing, Names};
 use super::packing::Budget;
 use super::{Content, Descriptor};
+use crate::parallel;
 use crate::store::Store;
 use crate::talos::Arch;
 use crate::tree::Tree;
@@ -194,30 +193,10 @@ impl Job<'_> {
         watch: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<Listing>, OciError> {
         let budget = Budget::default();
-        let next = AtomicUsize::new(0);
-        let has_failed = AtomicBool::new(false);
-        let done = Mutex::new(Vec::new());
-        let work = || {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let layer = self.layers.get(index);
-                let Some(layer) = layer.filter(|_| !has_failed.load(Ordering::Relaxed)) else {
-                    return;
-                };
-                let result = self.layer(layer, &|path| wanted(index, path), &budget, watch);
-                has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..WORKERS.min(self.layers.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(index, _)| *index);
-        done.into_iter().map(|(_, result)| result).collect()
+        let layers: Vec<_> = self.layers.iter().enumerate().collect();
+        parallel::try_in_order(WORKERS, &layers, |(index, layer)| {
+            self.layer(layer, &|path| wanted(*index, path), &budget, watch)
+        })
     }
 
     fn layer(

@@ -18,8 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ureq::Proxy;
@@ -28,6 +27,7 @@ use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::oci::{Content, Descriptor, Unavailable};
+use crate::parallel;
 use crate::pki::secret::Secret;
 use crate::registry::auth::Work;
 use crate::registry::error::{Attempt, RegistryError, Trouble};
@@ -265,28 +265,7 @@ impl Client {
         name: &Reference,
         wanted: &[Descriptor],
     ) -> Result<Vec<Blob>, RegistryError> {
-        let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let found: Mutex<Vec<(usize, Result<Blob, RegistryError>)>> = Mutex::default();
-        let work = || {
-            while !is_over.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(descriptor) = wanted.get(index) else { return };
-                let blob = self.content(name, descriptor);
-                if blob.is_err() {
-                    is_over.store(true, Ordering::Relaxed);
-                }
-                found.lock().unwrap_or_else(PoisonError::into_inner).push((index, blob));
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..CONNECTIONS.min(wanted.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.sort_by_key(|(index, _)| *index);
-        found.into_iter().map(|(_, blob)| blob).collect()
+        parallel::try_in_order(CONNECTIONS, wanted, |descriptor| self.content(name, descriptor))
     }
 
     /// A file of a web server. With a digest it comes from the store if it is there; without one it

@@ -17,9 +17,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::OnceLock;
-use std::thread;
 use std::time::SystemTime;
 
 use crate::catalog::expand::{self, Machine, Scope};
@@ -31,6 +29,7 @@ use crate::config::patch::Patch;
 use crate::config::schema::{MAIN, OLDEST, Schema};
 use crate::config::tree::Tree;
 use crate::config::{MachineConfig, translate, valid};
+use crate::parallel;
 use crate::pki::Bundle;
 use crate::report::{Diagnostic, Severity};
 use crate::site::{Embed, Node, Site, Source, Text};
@@ -103,7 +102,8 @@ pub fn site(site: &Site, now: SystemTime) -> Result<Rendered, Vec<Diagnostic>> {
     let machines: Vec<_> = machines.collect();
     let shop = Shop::new(site, secrets.as_ref(), &machines, &mut findings);
     let nodes: Vec<_> = site.nodes.iter().zip(machines.iter().copied()).collect();
-    let made = in_order(&nodes, |(node, machine)| {
+    let threads = parallel::processors().min(nodes.len().div_ceil(WORTH));
+    let made = parallel::in_order(threads, &nodes, |(node, machine)| {
         let mut own = Vec::new();
         let config = shop.node(node, *machine, &mut own);
         (config, own)
@@ -122,35 +122,8 @@ pub fn site(site: &Site, now: SystemTime) -> Result<Rendered, Vec<Diagnostic>> {
     Ok(Rendered { nodes, warnings: findings })
 }
 
-/// The stack of a thread that reads people's files: as much as a program starts with.
-const STACK: usize = 8 << 20;
-
-/// The fewest items that are worth a thread.
+/// The fewest nodes that are worth a thread.
 const WORTH: usize = 32;
-
-/// What `work` makes of each item, in their order, by as many threads as there are processors.
-fn in_order<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let part = items.len().div_ceil(threads).max(WORTH);
-    let (first, rest) = items.split_at(part.min(items.len()));
-    let all = |part: &[T]| part.iter().map(&work).collect::<Vec<R>>();
-    thread::scope(|scope| {
-        let spawn = |part| {
-            let thread = thread::Builder::new().stack_size(STACK);
-            // Where there is no room for another thread this one does its work.
-            (part, thread.spawn_scoped(scope, move || all(part)))
-        };
-        let others: Vec<_> = rest.chunks(part).map(spawn).collect();
-        let mut made = all(first);
-        for (part, thread) in others {
-            made.extend(match thread {
-                Ok(thread) => thread.join().expect("making a config does not panic"),
-                Err(_) => all(part),
-            });
-        }
-        made
-    })
-}
 
 fn has_error(findings: &[Diagnostic]) -> bool {
     findings.iter().any(|finding| finding.severity == Severity::Error)

@@ -14,13 +14,12 @@
 //! Not here: what is around the pieces: headers, checksums, indexes (`zst`, `xz`, `gz`).
 
 use std::io::{self, Write};
-use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 
 use crate::blob::{Blob, Builder, Extent, Source};
+use crate::parallel;
 use crate::sink::Tell;
 use crate::sink::shelf::{Piece, Shelf};
 use crate::units::{KIB, MIB, align_up};
@@ -137,11 +136,12 @@ impl<F: Clone + Send + Sync> Pieces<F> {
 
     /// Compresses chunk by chunk, some at a time.
     fn squeeze(&self, source: &Blob, out: &mut dyn Write, tell: Tell<'_>) -> io::Result<Vec<F>> {
-        let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+        let threads = parallel::processors().min(THREADS);
         let mut facts = Vec::new();
         let starts: Vec<u64> = (0..source.len()).step_by(CHUNK).collect();
         for starts in starts.chunks(threads) {
-            for (bytes, fact) in self.side_by_side(source, starts)? {
+            let made = parallel::try_in_order(threads, starts, |start| self.chunk(source, *start))?;
+            for (bytes, fact) in made {
                 out.write_all(&bytes)?;
                 facts.push(fact);
             }
@@ -149,21 +149,6 @@ impl<F: Clone + Send + Sync> Pieces<F> {
             tell(end - starts[0])?;
         }
         Ok(facts)
-    }
-
-    /// Compresses the chunks that start at these offsets, each in a thread.
-    fn side_by_side(&self, source: &Blob, starts: &[u64]) -> io::Result<Vec<(Vec<u8>, F)>> {
-        if let [start] = starts {
-            return Ok(vec![self.chunk(source, *start)?]);
-        }
-        thread::scope(|scope| {
-            let spawn = |&start| scope.spawn(move || self.chunk(source, start));
-            let threads: Vec<_> = starts.iter().map(spawn).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect()
-        })
     }
 
     fn chunk(&self, source: &Blob, start: u64) -> io::Result<(Vec<u8>, F)> {

@@ -8,13 +8,10 @@
 //!
 //! Not here: holes, of which the file system tells (`duplicate`).
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use crate::blob::{Blob, Builder, Extent, Source};
+use crate::parallel;
 use crate::sink::Tell;
 use crate::units::{KIB, MIB};
 
@@ -42,41 +39,18 @@ pub fn find_zeros(blob: &Blob, tell: Tell<'_>) -> io::Result<Blob> {
     let starts = (0..blob.len()).step_by(usize::try_from(PART).expect("it fits in memory"));
     let parts: Vec<Blob> =
         starts.map(|start| blob.slice(start..blob.len().min(start + PART))).collect();
-    let next = AtomicUsize::new(0);
-    let found: Mutex<BTreeMap<usize, io::Result<Blob>>> = Mutex::default();
-    let work = || {
-        let mut room = Vec::new();
-        while let Some((at, part)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            parts.get(at).map(|part| (at, part))
-        } {
-            let looked = find(part, &mut room, tell);
-            if looked.is_err() {
-                next.store(parts.len(), Ordering::Relaxed);
-            }
-            found.lock().unwrap_or_else(PoisonError::into_inner).insert(at, looked);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..THREADS.min(parts.len()) {
-            // Where there is no room for another thread there are fewer.
-            let _ = thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
-    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let join = |out: Builder, part: io::Result<Blob>| Ok::<_, io::Error>(out.blob(&part?));
-    Ok(found.into_values().try_fold(Builder::default(), join)?.finish())
+    let found = parallel::try_in_order(THREADS, &parts, |part| find(part, tell))?;
+    Ok(found.iter().fold(Builder::default(), |out, part| out.blob(part)).finish())
 }
 
-fn find(blob: &Blob, room: &mut Vec<u8>, tell: Tell<'_>) -> io::Result<Blob> {
-    let mut out = Builder::default();
+fn find(blob: &Blob, tell: Tell<'_>) -> io::Result<Blob> {
+    let (mut room, mut out) = (Vec::new(), Builder::default());
     for extent in blob.extents() {
         if matches!(extent.source, Source::Zeros) {
             out = out.blob(&blob.slice(extent.start..extent.end()));
             tell(extent.len)?;
         } else {
-            out = look(blob, extent, out, room, tell)?;
+            out = look(blob, extent, out, &mut room, tell)?;
         }
     }
     Ok(out.finish())

@@ -7,15 +7,15 @@
 //! Not here: what an artifact is (`crate::export`), and how places are opened (`place`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
 use crate::cli::{Export, Sources};
 use crate::digest::Digest;
 use crate::export::list::{List, Node};
-use crate::export::place::{Place, each};
+use crate::export::place::Place;
 use crate::export::{Export as Work, error::ExportError};
+use crate::parallel;
 use crate::report::progress::Progress;
 use crate::verb::Failure;
 use crate::verb::place::{Asking, failure, open};
@@ -37,21 +37,20 @@ pub fn export(args: &Export, progress: &Progress) -> Result<(), Failure> {
     let place = open(&args.to, &asking).map_err(|error| failure(&error))?;
     place.ready().map_err(|error| failure(&error))?;
     let work = Work::new(&*place, &args.folder);
-    let results: Mutex<Vec<(String, Result<Digest, ExportError>)>> = Mutex::default();
     let is_over = AtomicBool::new(false);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
-    each(threads, &list.nodes, &|node| {
+    let threads = parallel::processors().min(THREADS);
+    let results = parallel::in_order(threads, &list.nodes, |node| {
         if is_over.load(Ordering::Relaxed) {
-            return;
+            return None;
         }
         let result = one(&work, node, progress);
         if result.as_ref().is_err_and(is_of_place) {
             is_over.store(true, Ordering::Relaxed);
         }
-        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.push((node.name.clone(), result));
+        Some((node.name.clone(), result))
     });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results: Vec<(String, Result<Digest, ExportError>)> =
+        results.into_iter().flatten().collect();
     results.sort_by(|a, b| a.0.cmp(&b.0));
     let done = results.iter().filter(|(_, result)| result.is_ok()).count();
     let is_whole = done == list.nodes.len();

@@ -26,6 +26,7 @@ use super::{
     SECTOR, VmdkError, descriptor,
 };
 use crate::blob::{Blob, Builder, Source};
+use crate::parallel;
 use crate::sink::shelf::Shelf;
 use crate::sink::{Tell, blocks};
 use crate::units::align_up;
@@ -134,12 +135,8 @@ fn compress(source: &Blob, out: &mut dyn Write, tell: Tell<'_>) -> io::Result<Ar
         }
         let (front, back) = batch.split_at(batch.len() / 2);
         // Grains are compressed apart: who does it makes no difference to the bytes.
-        let (front, back) = std::thread::scope(|scope| {
-            let other = scope.spawn(|| pack_all(source, back));
-            let front = pack_all(source, front);
-            (front, other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        });
-        for (grain, bytes) in front?.into_iter().chain(back?) {
+        let halves = parallel::try_in_order(2, &[front, back], |half| pack_all(source, half))?;
+        for (grain, bytes) in halves.into_iter().flatten() {
             let sectors = number(bytes.len() as u64 / SECTOR)?;
             made.push(Made { grain: number(grain)?, sectors });
             out.write_all(&bytes)?;
