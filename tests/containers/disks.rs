@@ -151,7 +151,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         "qemu-img create -q -f qcow2 --object secret,id=s,data=x \
-            -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 out 1M",
+            -o encrypt.format=aes,encrypt.key-secret=s out 1M",
         "encrypted",
     ),
     (

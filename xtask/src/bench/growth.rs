@@ -91,15 +91,16 @@ impl Curve {
         let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else {
             anyhow::bail!("there are no points")
         };
-        let power = power(&seconds, time.a)?;
+        let (in_time, in_room) = (power(&seconds, time.a)?, power(&memory, room.a)?);
         let far = seconds.iter().map(|&(n, y)| (time.at(n) / y - 1.0).abs()).fold(0.0, f64::max);
         let mut rows = vec![
-            Row::new("the power of n with which time grows", power, "").at_most(LINEAR),
+            Row::new("the power of n with which time grows", in_time, "").at_most(LINEAR),
             Row::new("  each node, by the line", time.b * 1e3, "ms"),
             Row::new("  the most that a time is off the line", far * 100.0, "%"),
             Row::new(format!("time of {} nodes", first.nodes), first.seconds, "s"),
             Row::new(format!("time of {} nodes", last.nodes), last.seconds, "s"),
-            Row::new("memory: each node, by the line", room.b * 1024.0, "KiB"),
+            Row::new("the power of n with which memory grows", in_room, "").at_most(LINEAR),
+            Row::new("  each node, by the line", room.b * 1024.0, "KiB"),
         ];
         let each = (last.mib - first.mib) * 1024.0 / (last.nodes - first.nodes);
         rows.push(Row::new("  each node, from the least to the most", each, "KiB"));
@@ -229,11 +230,11 @@ fn panel(left: f64, title: &str, points: &[(f64, f64)]) -> String {
 mod tests {
     use super::*;
 
-    /// Points with times of `a + b·n^power`, and memory of 20 MiB and 4 KiB a node.
+    /// Points with times of `a + b·n^power`, and memory of 20 MiB and 32 KiB for each of n nodes.
     fn curve(a: f64, b: f64, power: f64) -> Curve {
         let point = |&nodes: &u32| {
             let nodes = f64::from(nodes);
-            Point { nodes, seconds: a + b * nodes.powf(power), mib: 20.0 + nodes / 256.0 }
+            Point { nodes, seconds: a + b * nodes.powf(power), mib: 20.0 + nodes / 32.0 }
         };
         Curve { points: NODES.iter().map(point).collect() }
     }
@@ -257,7 +258,9 @@ mod tests {
         assert_eq!(verdicts(&curve(0.3, 0.000_1, 1.5)), [false, true]);
         assert_eq!(verdicts(&curve(0.01, 0.000_001, 2.0)), [false, true]);
         let mut large = curve(0.3, 0.001, 1.0);
-        large.points[6].mib += 100.0;
+        for point in &mut large.points {
+            point.mib = 20.0 + point.nodes.powf(1.5) / 1000.0;
+        }
         assert_eq!(verdicts(&large), [true, false]);
     }
 
