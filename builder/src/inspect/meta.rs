@@ -54,13 +54,13 @@ pub fn read(partition: &Blob) -> Result<Meta, Damage> {
         let wrong = format!("it has {} bytes", partition.len());
         return Err(Damage::new("meta partition", 0, wrong).should("1048576"));
     }
-    let copies = [0, COPY].map(|at| {
-        let bytes = field::bytes(partition, "meta copy", at..at + COPY, COPY)?;
-        Ok((bytes.iter().all(|&b| b == 0), parse(&bytes)))
-    });
-    let [(first_blank, first), (second_blank, second)] = match copies {
-        [Ok(first), Ok(second)] => [first, second],
-        [Err(damage), _] | [_, Err(damage)] => return Err(damage),
+    let copy = |at| field::bytes(partition, "meta copy", at..at + COPY, COPY);
+    let (first, second) = (copy(0)?, copy(COPY)?);
+    let is_blank = is_zeros(&first) && first == second;
+    let values = parse(&first);
+    let (first, second) = match first == second {
+        true => (values.clone(), values),
+        false => (values, parse(&second)),
     };
     let note = |text: &str| vec![text.to_owned()];
     match (first, second) {
@@ -73,11 +73,15 @@ pub fn read(partition: &Blob) -> Result<Meta, Damage> {
         (None, Some(values)) => {
             Ok(Meta { values, notes: note("the first copy of META is damaged") })
         }
-        (None, None) if first_blank && second_blank => {
-            Ok(Meta { values: BTreeMap::new(), notes: Vec::new() })
-        }
+        (None, None) if is_blank => Ok(Meta { values: BTreeMap::new(), notes: Vec::new() }),
         (None, None) => Err(Damage::new("meta copy", 0, "neither copy is good")),
     }
+}
+
+/// Whether bytes are zeros: the first is, and each is as the one before.
+fn is_zeros(bytes: &[u8]) -> bool {
+    let [first, rest @ ..] = bytes else { return true };
+    *first == 0 && *rest == bytes[..rest.len()]
 }
 
 /// Where a good copy's parts lie in the partition.
@@ -117,12 +121,14 @@ fn parse(copy: &[u8]) -> Option<BTreeMap<u8, Vec<u8>>> {
 fn records(copy: &[u8]) -> Option<Vec<(u8, Range<usize>)>> {
     let (records, end) = copy.split_at_checked(copy.len().checked_sub(32 + END_MAGIC.len())?)?;
     let (sum, end_magic) = end.split_at(32);
+    if !records.starts_with(&MAGIC) || end_magic != END_MAGIC {
+        return None;
+    }
     let mut hasher = Sha256::new();
     hasher.update(records);
     hasher.update([0; 32]);
     hasher.update(end_magic);
-    let is_good = *hasher.finalize() == *sum;
-    if !is_good || !records.starts_with(&MAGIC) || end_magic != END_MAGIC {
+    if *hasher.finalize() != *sum {
         return None;
     }
     let mut values = Vec::new();

@@ -6,11 +6,13 @@
 //!
 //! Not here: exporting, hard links, devices; compressors that Talos' kernels lack.
 
-use std::io::Read;
+use std::cell::RefCell;
+use std::io::{self, Read};
 
 use lzma_rust2::XzReader;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
+use zstd::bulk::Decompressor;
 
 use super::damage::Damage;
 use super::field;
@@ -495,7 +497,7 @@ impl Squashfs {
     /// The bytes of a compressed block, or nothing where it is damaged or has more than `limit`.
     fn unpack(&self, bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
         match self.compressor {
-            Compressor::Zstd => zstd::bulk::decompress(bytes, limit).ok(),
+            Compressor::Zstd => unzstd(bytes, limit),
             Compressor::Xz => {
                 let mut out = Vec::new();
                 let reader = XzReader::new_mem_limit(bytes, false, XZ_MEMORY_KIB);
@@ -504,6 +506,15 @@ impl Squashfs {
             }
         }
     }
+}
+
+/// Decompresses a frame. Blocks have one context in turn: to make one takes longer than to use it.
+fn unzstd(bytes: &[u8], limit: usize) -> Option<Vec<u8>> {
+    thread_local! {
+        static CONTEXT: RefCell<io::Result<Decompressor<'static>>> =
+            RefCell::new(Decompressor::new());
+    }
+    CONTEXT.with_borrow_mut(|context| context.as_mut().ok()?.decompress(bytes, limit).ok())
 }
 
 /// The bytes that a block takes in the image.

@@ -7,13 +7,11 @@
 //! Not here: fragments.
 
 use std::io;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::metadata::{compress, length};
 use super::{BLOCK_LOG, Kind, Node, SquashfsError};
 use crate::blob::Blob;
+use crate::parallel;
 
 /// Set in a data block's size where the block is stored as it is.
 const RAW: u32 = 1 << 24;
@@ -47,12 +45,13 @@ pub(super) fn write(
     take: &mut dyn FnMut(&Blob) -> io::Result<()>,
 ) -> Result<Vec<Data>, SquashfsError> {
     let mut files: Vec<Data> = vec![Data::default(); nodes.len()];
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = parallel::processors();
     let mut next = start;
     let mut blocks = blocks(nodes).peekable();
     while blocks.peek().is_some() {
         let batch: Vec<_> = blocks.by_ref().take(BATCH).collect();
-        for (block, stored) in batch.iter().zip(store_all(&batch, level, cores)) {
+        let stored = parallel::in_order(cores, &batch, |block| store(&block.bytes, level));
+        for (block, stored) in batch.iter().zip(stored) {
             let path = || nodes[block.node].path.clone();
             let error = |source| SquashfsError::Content { path: path(), source };
             let (size, stored) = stored.map_err(error)?;
@@ -89,36 +88,6 @@ fn blocks(nodes: &[Node]) -> impl Iterator<Item = Block> {
     })
 }
 
-/// All blocks of a batch as they are stored, in its order, whichever thread was the first.
-fn store_all(batch: &[Block], level: u8, cores: usize) -> Vec<Stored> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((index, block)) = take_turn(&next, batch) {
-            done.push((index, store(&block.bytes, level)));
-        }
-        done
-    };
-    let mut done = thread::scope(|scope| {
-        // A thread that cannot be had leaves more work to this one.
-        let others: Vec<_> = (1..cores.min(batch.len()))
-            .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
-            .collect();
-        let mut done = work();
-        for other in others {
-            done.extend(other.join().expect("compressing does not panic"));
-        }
-        done
-    });
-    done.sort_by_key(|(index, _)| *index);
-    done.into_iter().map(|(_, stored)| stored).collect()
-}
-
-fn take_turn<'a>(next: &AtomicUsize, batch: &'a [Block]) -> Option<(usize, &'a Block)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    batch.get(index).map(|block| (index, block))
-}
-
 fn store(block: &Blob, level: u8) -> Stored {
     let packed = compress(&block.to_vec()?, level)?;
     if (packed.len() as u64) < block.len() {
@@ -126,29 +95,4 @@ fn store(block: &Blob, level: u8) -> Stored {
     }
     let len = u32::try_from(block.len()).expect("a block has 128 KiB at most");
     Ok((len | RAW, block.clone()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_are_the_same_on_any_number_of_cores() {
-        let bytes = |n: u32| (0..9000 + n).map(move |i| (i.wrapping_mul(n) >> 3).to_le_bytes()[0]);
-        let block =
-            |n| Block { node: 0, bytes: Blob::from_bytes("b", bytes(n).collect::<Vec<_>>()) };
-        let batch: Vec<_> = (1..40).map(block).collect();
-        let all = |cores| {
-            let stored = store_all(&batch, 3, cores).into_iter();
-            stored
-                .map(|block| block.map(|(n, blob)| (n, blob.to_vec().unwrap())).unwrap())
-                .collect()
-        };
-        let one: Vec<_> = all(1);
-        assert_eq!(one.len(), batch.len());
-        assert!(one.windows(2).any(|pair| pair[0] != pair[1]));
-        for cores in [2, 7, 100] {
-            assert_eq!(all(cores), one, "{cores} cores");
-        }
-    }
 }
