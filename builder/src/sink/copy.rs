@@ -10,10 +10,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::fs::Advice;
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::blob::{Blob, Extent, Input, Source};
@@ -198,10 +200,21 @@ impl Writing<'_> {
         Ok(())
     }
 
+    /// Has the kernel begin to bring bytes to the disk, so that it does so beside the copying and
+    /// little is left when the file is synced. It is no matter whether it does.
+    ///
+    /// Linux `mm/fadvise.c`: what is dirty is written, without waiting, and stays in memory meanwhile.
+    fn hurry(&self, at: u64, len: u64) {
+        if len >= ROOM as u64 {
+            let _ = rustix::fs::fadvise(self.out, at, NonZeroU64::new(len), Advice::DontNeed);
+        }
+    }
+
     fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Halt> {
         for (i, piece) in bytes.chunks(ROOM).enumerate() {
             let at = at + (i * ROOM) as u64;
             self.out.write_all_at(piece, at).map_err(Halt::Write)?;
+            self.hurry(at, piece.len() as u64);
             self.meter.copied(piece.len() as u64)?;
         }
         Ok(())
@@ -250,6 +263,7 @@ fn kernel_copies(
         match copied {
             Ok(0) => break,
             Ok(copied) => {
+                writing.hurry(at + done, copied as u64);
                 done += copied as u64;
                 writing.meter.copied(copied as u64)?;
             }

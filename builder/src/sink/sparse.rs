@@ -9,87 +9,83 @@
 //! Not here: holes, of which the file system tells (`duplicate`).
 
 use std::io;
+use std::ops::Range;
 
 use crate::blob::{Blob, Builder, Extent, Source};
-use crate::parallel;
 use crate::sink::Tell;
-use crate::units::{KIB, MIB};
 
 /// The bytes that are looked at together.
 const BLOCK: usize = 4096;
 /// The least zeros that are left out: so many fill the clusters or grains of most formats, and
 /// shorter runs would cost more in calls than they save in room.
-const LEAST: u64 = 64 * KIB;
-/// The bytes read at once.
-const PIECE: u64 = MIB;
-/// The bytes that a thread takes at once, and how many threads there are at most.
-const PART: u64 = 32 * MIB;
-const THREADS: usize = 4;
+const LEAST: usize = 16 * BLOCK;
 
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// The same bytes, with runs of zeros as zeros. `tell` is told of the length in all.
 ///
-/// Several threads look, each at parts of their own; what is found does not depend on how many.
+/// A run that is long enough has every sixteenth block somewhere. So one block of sixteen is read, and
+/// those around it only where it is zeros.
 ///
 /// # Errors
 ///
 /// Where the bytes cannot be read; and `tell`'s.
 pub fn find_zeros(blob: &Blob, tell: Tell<'_>) -> io::Result<Blob> {
-    let starts = (0..blob.len()).step_by(usize::try_from(PART).expect("it fits in memory"));
-    let parts: Vec<Blob> =
-        starts.map(|start| blob.slice(start..blob.len().min(start + PART))).collect();
-    let found = parallel::try_in_order(THREADS, &parts, |part| find(part, tell))?;
-    Ok(found.iter().fold(Builder::default(), |out, part| out.blob(part)).finish())
-}
-
-fn find(blob: &Blob, tell: Tell<'_>) -> io::Result<Blob> {
-    let (mut room, mut out) = (Vec::new(), Builder::default());
+    let mut out = Builder::default();
     for extent in blob.extents() {
         if matches!(extent.source, Source::Zeros) {
             out = out.blob(&blob.slice(extent.start..extent.end()));
             tell(extent.len)?;
         } else {
-            out = look(blob, extent, out, &mut room, tell)?;
+            out = look(blob, extent, out, tell)?;
         }
     }
     Ok(out.finish())
 }
 
 /// Adds an extent, without its zeros.
-fn look(
-    blob: &Blob,
-    extent: &Extent,
-    mut out: Builder,
-    room: &mut Vec<u8>,
-    tell: Tell<'_>,
-) -> io::Result<Builder> {
-    // Zeros end where a block is something else, or with the extent.
-    let mut zeros = extent.start..extent.start;
-    let mut end = |zeros: std::ops::Range<u64>| {
-        if zeros.end - zeros.start >= LEAST {
-            let before = blob.slice(out.len()..zeros.start);
-            out = std::mem::take(&mut out).blob(&before).zeros("zeros", zeros.end - zeros.start);
-        }
-    };
+fn look(blob: &Blob, extent: &Extent, mut out: Builder, tell: Tell<'_>) -> io::Result<Builder> {
+    let mut room = [0; LEAST];
+    let end = extent.end();
+    // Before this nothing is left to be found.
     let mut at = extent.start;
-    while at < extent.end() {
-        let len = PIECE.min(extent.end() - at);
-        room.resize(usize::try_from(len).expect("a piece fits in memory"), 0);
-        blob.read_exact_at(room, at)?;
-        for block in room.chunks(BLOCK) {
-            at += block.len() as u64;
-            if block == &ZEROS[..block.len()] {
-                zeros.end = at;
-            } else {
-                end(std::mem::replace(&mut zeros, at..at));
+    while end - at >= LEAST as u64 {
+        let from = at;
+        at += LEAST as u64;
+        let (before, last) = room.split_at_mut(LEAST - BLOCK);
+        blob.read_exact_at(last, at - BLOCK as u64)?;
+        if *last == ZEROS {
+            blob.read_exact_at(before, from)?;
+            let data = before.chunks(BLOCK).rposition(|block| block != ZEROS);
+            let start = from + data.map_or(0, |last| (last + 1) * BLOCK) as u64;
+            let stop = end_of_zeros(blob, at..end, &mut room)?;
+            if stop - start >= LEAST as u64 {
+                let data = blob.slice(out.len()..start);
+                out = out.blob(&data).zeros("zeros", stop - start);
             }
+            at = end.min(stop + BLOCK as u64);
         }
-        tell(len)?;
+        tell(at - from)?;
     }
-    end(zeros);
-    let rest = blob.slice(out.len()..extent.end());
+    tell(end - at)?;
+    let rest = blob.slice(out.len()..end);
     Ok(out.blob(&rest))
+}
+
+/// Where the first block starts that is not zeros, or the range's end.
+fn end_of_zeros(blob: &Blob, range: Range<u64>, room: &mut [u8]) -> io::Result<u64> {
+    let mut at = range.start;
+    while at < range.end {
+        let len = usize::try_from(range.end - at).map_or(room.len(), |left| left.min(room.len()));
+        blob.read_exact_at(&mut room[..len], at)?;
+        for block in room[..len].chunks(BLOCK) {
+            if *block != ZEROS[..block.len()] {
+                return Ok(at);
+            }
+            at += block.len() as u64;
+        }
+    }
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -118,7 +114,7 @@ mod tests {
                 let bytes = found.slice(extent.start..extent.end()).to_vec().unwrap();
                 let longest = bytes.split(|&byte| byte != 0).map(<[u8]>::len).max().unwrap();
                 // A block at each end may be zeros in part.
-                prop_assert!(longest < (64 << 10) + 2 * BLOCK, "{longest}");
+                prop_assert!(longest < LEAST + 2 * BLOCK, "{longest}");
             }
         }
     }

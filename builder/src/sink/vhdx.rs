@@ -11,6 +11,7 @@
 //! Not here: how files are written (`file`); differencing disks, logs.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use uuid::Uuid;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -158,8 +159,9 @@ pub fn dynamic(disk: &Blob, sector: SectorSize) -> Result<Blob, VhdxError> {
     for (place, sequence) in HEADERS.into_iter().zip(1..) {
         file = file.fill_to(place).bytes("vhdx header", header(len, sector, sequence));
     }
+    let regions: Arc<[u8]> = region_table(bat_len).into();
     for place in REGION_TABLES {
-        file = file.fill_to(place).bytes("vhdx regions", region_table(bat_len));
+        file = file.fill_to(place).bytes("vhdx regions", regions.clone());
     }
     file = file.fill_to(METADATA).blob(&metadata(len, sector));
     file = file.fill_to(BAT).blob(&bat).fill_to(start);
