@@ -84,6 +84,12 @@ impl Platform {
         self.0 == "metal"
     }
 
+    /// Whether its machines start by BIOS and can do nothing else, so that a disk for UEFI is no use
+    /// there. Of other clouds some machines do, or do unless they are told otherwise.
+    pub fn knows_no_uefi(self) -> bool {
+        matches!(self.0, "akamai" | "digital-ocean")
+    }
+
     /// The name of the volume on which Talos looks for its machine config; nothing where it looks
     /// for none (Talos `platform/metal/metal.go#readConfigFromISO`, which wants to be asked by
     /// `talos.config=metal-iso`, and `platform/nocloud/metadata.go#configFromCD`).

@@ -42,6 +42,7 @@ pub(super) fn node(parts: &Parts<'_>, problems: &mut Vec<Diagnostic>) {
     problems.extend(architectures(parts));
     problems.extend(boards(parts));
     problems.extend(disk_size(parts));
+    problems.extend(firmware(parts));
     problems.extend(unused_by_seed(parts));
     problems.extend(facts_beside_config(parts));
     problems.extend(made(parts));
@@ -293,6 +294,21 @@ fn disk_size(parts: &Parts<'_>) -> Option<Diagnostic> {
         format!("the disk of the profile {shown} is {size}, and its partitions need {least}");
     let help = format!("write `size: {least}` or `size: auto` in the profile");
     Some(Diagnostic::error("disk-size", message).at(name.place.clone()).help(help))
+}
+
+/// Our disks start by UEFI, on every platform.
+fn firmware(parts: &Parts<'_>) -> Option<Diagnostic> {
+    let (name, profile) = parts.profile?;
+    if !profile.platform.knows_no_uefi() || !matches!(profile.output, Output::Disk(_)) {
+        return None;
+    }
+    let message = format!(
+        "the disk of {} starts by UEFI, and machines of `{}` start by BIOS",
+        parts.who(),
+        profile.platform.name()
+    );
+    let help = "take Talos' own image there, and give the machine its config as user data";
+    Some(Diagnostic::warning("firmware", message).at(name.place.clone()).help(help))
 }
 
 /// Talos stops at a document whose kind it does not know, and tries again for ever.

@@ -230,6 +230,17 @@ fn a_volume_needs_someone_who_looks_for_it() {
 }
 
 #[test]
+fn a_disk_for_machines_without_uefi_is_warned_of() {
+    let site = |profile: &str| {
+        let node = format!(", role: worker, config: w.yaml, profile: {profile}");
+        told(&with("v1.13.9", "", "", &node))
+    };
+    assert_eq!(site("gcp"), [""; 0]);
+    assert_eq!(site("digital-ocean"), ["firmware 6:56"]);
+    assert_eq!(site("akamai"), ["firmware 6:56"]);
+}
+
+#[test]
 fn a_seed_takes_nothing_that_is_for_what_boots() {
     let site = |said: &str| {
         let node = format!(", role: worker, config: w.yaml, profile: metal-seed{said}");
