@@ -2,23 +2,36 @@
 //!
 //! In: arguments for `cargo test`. Out: its own output and exit code.
 //!
+//! Test programs run two at a time, each with half of the processors: much of a boot waits for
+//! another machine's one processor, and the last tests of a program often wait for one of them.
+//!
 //! At home what cannot be installed or fetched makes the tests that need it skip; in CI (`CI` is
 //! set) it fails the run.
 //!
-//! Source: none.
+//! Source: The Cargo Book, "External tools", for the messages of a build.
 //!
 //! Not here: the tests.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lab::{parts, tools};
+use serde_json::Value;
+use talforge::parallel;
 use talforge::talos::Arch;
 
 use crate::{Done, complain, say};
+
+/// How many test programs run at once.
+const LANES: usize = 2;
+
+/// The test programs that take longest, so that none of them is left alone at the end.
+const LONG: [&str; 9] =
+    ["matrix", "custom", "foreign", "packed", "volume", "sources", "assets", "media", "talforge"];
 
 /// The Debian packages whose programs and files the tests use.
 const PACKAGES: &[&str] = &[
@@ -82,19 +95,87 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
     for arch in Arch::ALL {
         excuse(parts::fetch(arch).map(drop).with_context(|| format!("boot parts for {arch}")))?;
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(&arguments.cargo);
-    let mut child = command.stdout(Stdio::piped()).spawn().context("`cargo test`")?;
-    let mut sum = Sum::default();
-    for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).lines() {
-        let line = line?;
-        say(&line);
-        sum.add(&line);
+    let words = &arguments.cargo;
+    let (build, test) = words.split_at(words.iter().position(|w| w == "--").unwrap_or(words.len()));
+    let Some(programs) = programs(build)? else { return Ok(ExitCode::FAILURE) };
+    let threads = (parallel::processors() / LANES).max(1).to_string();
+    let sum = Mutex::new(Sum::default());
+    let mut results = parallel::in_order(LANES, &programs, |program| -> Result<bool> {
+        let mut command = Command::new(&program.path);
+        command.args(test.iter().skip(1)).env("RUST_TEST_THREADS", &threads);
+        let out = command.current_dir(&program.folder).stdin(Stdio::null()).output();
+        let out = out.with_context(|| format!("`{}`", program.path.display()))?;
+        tell(&program.name, &out, &sum);
+        Ok(out.status.success())
+    });
+    // Examples in the documentation are no programs of their own.
+    let out = cargo(&["test", "--workspace", "--doc"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("`cargo test --doc`")?;
+    tell("documentation", &out, &sum);
+    results.push(Ok(out.status.success()));
+    let results: Vec<bool> = results.into_iter().collect::<Result<_>>()?;
+    let is_ok = !results.contains(&false);
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    say(&format!("all targets together:\n{}", sum.line(is_ok)));
+    Ok(if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A program with tests.
+#[derive(Debug, PartialEq, Eq)]
+struct Program {
+    name: String,
+    path: PathBuf,
+    /// Its package's folder, in which tests run.
+    folder: PathBuf,
+}
+
+impl Program {
+    /// Reads a message of a build.
+    fn of(message: &str) -> Option<Self> {
+        let message: Value = serde_json::from_str(message).ok()?;
+        let is_test = message["profile"]["test"].as_bool()?;
+        let path = message["executable"].as_str().filter(|_| is_test)?;
+        let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
+        let name = message["target"]["name"].as_str()?;
+        Some(Self { name: name.to_owned(), path: path.into(), folder: folder.to_owned() })
     }
-    let status = child.wait()?;
-    say(&format!("\nall targets together:\n{}", sum.line(status.success())));
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the test programs, and lists them, those that take longest first; nothing where they
+/// cannot be built.
+fn programs(arguments: &[String]) -> Result<Option<Vec<Program>>> {
+    let build = ["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"];
+    let out = cargo(&build).args(arguments).stderr(Stdio::inherit()).output();
+    let out = out.context("`cargo test` did not start")?;
+    if !out.status.success() {
+        return Ok(None);
+    }
+    let mut programs: Vec<_> =
+        String::from_utf8_lossy(&out.stdout).lines().filter_map(Program::of).collect();
+    let place = |program: &Program| LONG.iter().position(|name| *name == program.name);
+    programs.sort_by_key(|program| place(program).unwrap_or(LONG.len()));
+    Ok(Some(programs))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command =
+        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(arguments);
+    command
+}
+
+/// Tells what a program said, all of it together.
+fn tell(name: &str, out: &Output, sum: &Mutex<Sum>) {
+    let text = String::from_utf8_lossy(&out.stdout);
+    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+    text.lines().for_each(|line| sum.add(line));
+    say(&format!("     Running {name}\n{text}{}", String::from_utf8_lossy(&out.stderr)));
+    if !out.status.success() {
+        say(&format!("`{name}` ended with {}\n", out.status));
+    }
 }
 
 /// The summaries of all test programs, added up.
@@ -177,6 +258,25 @@ fn is_installed(package: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_with_tests_are_found_in_a_builds_messages() {
+        let message = |is_test: bool, executable: &str| {
+            format!(
+                r#"{{"reason": "compiler-artifact", "manifest_path": "/w/tests/Cargo.toml",
+                "target": {{"name": "boot"}}, "profile": {{"test": {is_test}}},
+                "executable": {executable}}}"#
+            )
+        };
+        let program = Program::of(&message(true, "\"/w/target/boot-1\"")).unwrap();
+        assert_eq!(
+            (program.name.as_str(), program.folder.as_path()),
+            ("boot", Path::new("/w/tests"))
+        );
+        assert_eq!(Program::of(&message(false, "\"/w/target/boot\"")), None);
+        assert_eq!(Program::of(&message(true, "null")), None);
+        assert_eq!(Program::of(r#"{"reason": "build-finished", "success": true}"#), None);
+    }
 
     #[test]
     fn summaries_add_up() {
