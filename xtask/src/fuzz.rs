@@ -17,6 +17,9 @@ use crate::{Done, complain, workspace};
 /// The version that is installed where there is none.
 const VERSION: &str = "0.13.2";
 
+/// More than the one of `cargo fuzz`, which takes minutes longer to build than it saves in a short run.
+const CODEGEN_UNITS: &str = "16";
+
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// How long each target runs
@@ -46,7 +49,8 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
             "-rss_limit_mb=512".to_owned(),
             "-print_final_stats=0".to_owned(),
         ];
-        let mut command = fuzz(&["run", "--sanitizer", "none", target, "--"]);
+        let mut command =
+            fuzz(&["run", "--sanitizer", "none", "--codegen-units", CODEGEN_UNITS, target, "--"]);
         let out = command.args(&limits).output().context("`cargo fuzz` did not start")?;
         if !out.status.success() {
             complain(&String::from_utf8_lossy(&out.stderr));
