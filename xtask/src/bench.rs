@@ -538,10 +538,13 @@ impl Mounted {
         Ok(Self { folder: mount, image })
     }
 
-    /// The bytes in use, once all is written.
+    /// The bytes in use, once all is written and what was deleted is free: XFS frees later, but not
+    /// later than it is frozen.
     fn used(&self) -> Result<u64> {
         let at = self.folder.display().to_string();
-        tools::stdout("sync", &["-f", &at], &self.folder)?;
+        for how in ["--freeze", "--unfreeze"] {
+            tools::stdout("fsfreeze", &[how, &at], Path::new("/"))?;
+        }
         let text = tools::stdout("df", &["--block-size=1", "--output=used", &at], &self.folder)?;
         text.lines().nth(1).context("df says a number")?.trim().parse().context("df says a number")
     }
