@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Done {
 /// Builds the program, for it is what a user runs.
 pub(crate) fn program(root: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = ["build", "--release", "--quiet", "--locked", "--package", "talforge"];
+    let build = ["build", "--release", "--locked", "--package", "talforge"];
     let status = Command::new(cargo).args(build).current_dir(root).status()?;
     ensure!(status.success(), "`cargo {}`: {status}", build.join(" "));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
