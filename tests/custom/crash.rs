@@ -114,7 +114,9 @@ fn child_command(before: &[String], deed: &str, home: &Path) -> Command {
     let words = before.iter().map(PathBuf::from).chain([this]).collect::<Vec<_>>();
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(["--exact", "crash::child"]).env(CHILD, home).env(DEED, deed);
-    command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(Stdio::piped());
+    // What the runner itself calls is counted, too: it is the same however this runner was started.
+    command.env_remove("RUST_TEST_THREADS").env("RUST_BACKTRACE", "0");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -187,7 +189,7 @@ fn killed_at_any_call_a_medium_is_taken_back_or_changed() {
             kills += 1;
         }
     }
-    assert!(kills >= 30 && unfinished >= 12, "{kills} kills, {unfinished} on the way");
+    assert!(kills >= 40 && unfinished >= 12, "{kills} kills, {unfinished} on the way");
 }
 
 /// Killed while it takes back, too, it is taken back in the end.
