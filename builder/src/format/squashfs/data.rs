@@ -50,8 +50,7 @@ pub(super) fn write(
     let mut blocks = blocks(nodes).peekable();
     while blocks.peek().is_some() {
         let batch: Vec<_> = blocks.by_ref().take(BATCH).collect();
-        let stored = parallel::in_order(cores, &batch, |block| store(&block.bytes, level));
-        for (block, stored) in batch.iter().zip(stored) {
+        for (block, stored) in batch.iter().zip(store_all(&batch, level, cores)) {
             let path = || nodes[block.node].path.clone();
             let error = |source| SquashfsError::Content { path: path(), source };
             let (size, stored) = stored.map_err(error)?;
@@ -88,6 +87,11 @@ fn blocks(nodes: &[Node]) -> impl Iterator<Item = Block> {
     })
 }
 
+/// All blocks of a batch as they are stored, in its order, whichever thread was the first.
+fn store_all(batch: &[Block], level: u8, cores: usize) -> Vec<Stored> {
+    parallel::in_order(cores, batch, |block| store(&block.bytes, level))
+}
+
 fn store(block: &Blob, level: u8) -> Stored {
     let packed = compress(&block.to_vec()?, level)?;
     if (packed.len() as u64) < block.len() {
@@ -95,4 +99,29 @@ fn store(block: &Blob, level: u8) -> Stored {
     }
     let len = u32::try_from(block.len()).expect("a block has 128 KiB at most");
     Ok((len | RAW, block.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_the_same_on_any_number_of_cores() {
+        let bytes = |n: u32| (0..9000 + n).map(move |i| (i.wrapping_mul(n) >> 3).to_le_bytes()[0]);
+        let block =
+            |n| Block { node: 0, bytes: Blob::from_bytes("b", bytes(n).collect::<Vec<_>>()) };
+        let batch: Vec<_> = (1..40).map(block).collect();
+        let all = |cores| {
+            let stored = store_all(&batch, 3, cores).into_iter();
+            stored
+                .map(|block| block.map(|(n, blob)| (n, blob.to_vec().unwrap())).unwrap())
+                .collect()
+        };
+        let one: Vec<_> = all(1);
+        assert_eq!(one.len(), batch.len());
+        assert!(one.windows(2).any(|pair| pair[0] != pair[1]));
+        for cores in [2, 7, 100] {
+            assert_eq!(all(cores), one, "{cores} cores");
+        }
+    }
 }
